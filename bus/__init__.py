@@ -1,0 +1,1 @@
+"""The mesh itself: envelope, trust, transport, events."""

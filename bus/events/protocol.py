@@ -1,0 +1,190 @@
+"""Durable events as adapters and services see them: publish, consume, receipts. Sealing and storage happen behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Protocol
+
+from schemas.errors import MeshError
+from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
+
+
+class Rejected(MeshError):
+    """Raised by a handler: this message will never be accepted here. It becomes a dead letter at once."""
+
+    code: ClassVar[str] = "rejected"
+
+
+class Outcome(Enum):
+    """What became of a message at a destination; the value is the number on the wire."""
+
+    DELIVERED = 1
+    APPLIED = 2
+    REFUSED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What one destination did with one message."""
+
+    message_id: bytes
+    consumer: str
+    outcome: Outcome
+    answer: bytes = field(default=b"", repr=False)
+    """The peer's own answer (an HL7 acknowledgement), byte for byte."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """One event to be stored."""
+
+    subject: str
+    """A full event subject, built by `schemas.subjects.event`."""
+    type: str
+    body: bytes = field(repr=False)
+    message_id: bytes = b""
+    """16 bytes; the same id is stored once within the stream's duplicate window. Empty: a fresh random one."""
+    index: content_pb.Index | None = field(default=None, repr=False)
+    received_ms: int = 0
+    traceparent: str = ""
+    receipts_from: tuple[str, ...] = ()
+    """Consumers whose receipts the publisher will wait for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """The event is durable: fsynced by the stream's server, and replicated where the stream is."""
+
+    message_id: bytes
+    stream: str
+    seq: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedEvent:
+    """One event, opened and verified, on its way to a handler."""
+
+    subject: str
+    message_id: bytes
+    type: str
+    body: bytes = field(repr=False)
+    index: content_pb.Index = field(repr=False)
+    source: str
+    """Name of the service that published it, from its certificate."""
+    received_ms: int
+    stored_ms: int
+    seq: int
+    partition: int
+    attempt: int
+    """1 for the first time a handler sees it in this run of the program."""
+    replayed: bool
+    traceparent: str = ""
+
+
+Handler = Callable[[ReceivedEvent], Awaitable[Receipt | None]]
+"""Works one event. Returning acknowledges it. A returned receipt is sent where the publisher asked for one.
+
+Raising a `MeshError` with `retryable` True and code "unavailable" means that the destination is away: the message waits,
+with backoff and for ever, and counts no attempt. Any other error counts an attempt and is retried with backoff; after
+`RetryPolicy.max_attempts` the message becomes a dead letter and the lane goes on. `Rejected` is a dead letter at once.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How failures are tried again."""
+
+    max_attempts: int = 8
+    """Failures that count before a message steps aside as a dead letter; 0 never gives up and lets its lane wait."""
+    first_delay_s: float = 0.5
+    longest_delay_s: float = 30.0
+    multiplier: float = 2.0
+    jitter: float = 0.2
+    """Share of each delay that is random."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumeSpec:
+    """How a durable consumer works."""
+
+    name: str
+    """Durable name: one token; also the name in dead letters and receipts."""
+    patterns: tuple[str, ...]
+    lanes: int = 1
+    """1: one message at a time in stream order. N: N at a time; order holds within each partition."""
+    max_in_flight: int = 256
+    """Messages held in memory: the credit given to the server."""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    accept: Callable[[ReceivedEvent], bool] | None = None
+    """A filter; what it turns down is acknowledged and counted as filtered."""
+    deliver_new: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumptionStats:
+    """What a running consumption has done and what waits."""
+
+    delivered: int
+    filtered: int
+    retried: int
+    dead_lettered: int
+    refused_envelopes: int
+    in_flight: int
+    pending: int
+    oldest_wait_s: float
+
+
+class Consumption(Protocol):
+    """A running consumption."""
+
+    def stats(self) -> ConsumptionStats:
+        """Counters since the start, and what waits now."""
+        ...
+
+    async def drain(self, *, timeout_s: float) -> bool:
+        """Take nothing new, finish what is in hand; False when something was left for the next start (nothing is lost)."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop at once; what was not acknowledged comes again."""
+        ...
+
+
+class Events(Protocol):
+    """Durable events in the name of one service."""
+
+    async def publish(self, event: NewEvent, *, timeout_s: float = 30.0) -> StoredEvent:
+        """Seal and store one event; returns when it is durable. Concurrent calls share signatures and commits.
+
+        Raises `StreamFull`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`: then it may be sent again with the
+        same message id.
+        """
+        ...
+
+    async def consume(self, spec: ConsumeSpec, handler: Handler) -> Consumption:
+        """Take up the durable consumer `spec.name` and work its events."""
+        ...
+
+    async def await_receipt(self, message_id: bytes, consumer: str, *, timeout_s: float) -> Receipt:
+        """Wait for what a destination did with a message; also answers for one that was done before. Raises `DeadlineExceeded`."""
+        ...
+
+
+__all__ = [
+    "ConsumeSpec",
+    "Consumption",
+    "ConsumptionStats",
+    "Events",
+    "Handler",
+    "NewEvent",
+    "Outcome",
+    "ReceivedEvent",
+    "Receipt",
+    "Rejected",
+    "RetryPolicy",
+    "StoredEvent",
+]

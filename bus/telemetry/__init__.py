@@ -1,0 +1,1 @@
+"""Codes, counters and logs that operators see. Patient data never enters them."""

@@ -1,0 +1,394 @@
+"""The seam between the mesh and what carries it. NATS, the in-memory twin and any later carrier pass one contract suite.
+
+No type of a client library crosses this border, and every error that does is a `MeshError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Protocol
+
+from schemas.errors import MeshError, ResourceExhausted
+
+
+class StreamFull(ResourceExhausted):
+    """The stream is at its limit or its disk is full: the message was refused and is not stored."""
+
+    code: ClassVar[str] = "stream_full"
+
+
+class NoResponders(MeshError, ConnectionError):
+    """Nobody listens on the subject of a request."""
+
+    code: ClassVar[str] = "no_responders"
+    retryable: ClassVar[bool] = True
+
+
+class WrongRevision(MeshError):
+    """A compare-and-set write lost: the key has another revision than the one named."""
+
+    code: ClassVar[str] = "wrong_revision"
+    retryable: ClassVar[bool] = True
+
+
+class NotFound(MeshError, LookupError):
+    """The stream, consumer, message, bucket or key does not exist."""
+
+    code: ClassVar[str] = "not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """One message as it came from the carrier."""
+
+    subject: str
+    payload: bytes
+    reply: str = ""
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One message on its way into a stream. `message_id` makes a resend harmless: it goes as Nats-Msg-Id."""
+
+    subject: str
+    payload: bytes
+    message_id: str
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A truthful answer of the store: the message is durable, as `StreamState.durability` says."""
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+    """True when the stream had this message id already: nothing was stored a second time."""
+
+
+class Retention(Enum):
+    """What a stream keeps. A stream never drops a message that it accepted before a consumer had it."""
+
+    LIMITS = "limits"
+    WORKQUEUE = "workqueue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSpec:
+    """A stream. At a limit it refuses the new message (`StreamFull`); it never drops an old one."""
+
+    name: str
+    subjects: tuple[str, ...]
+    retention: Retention = Retention.LIMITS
+    max_bytes: int = -1
+    max_messages: int = -1
+    max_age_s: float = 0.0
+    """0 keeps for ever. Only streams whose loss by age is meant (receipts) set it."""
+    max_messages_per_subject: int = -1
+    discard_old_per_subject: bool = False
+    """With max_messages_per_subject: keep the newest of each subject instead of refusing."""
+    duplicate_window_s: float = 7200.0
+    replicas: int = 1
+    allow_atomic: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamState:
+    """What a stream holds now."""
+
+    name: str
+    messages: int
+    bytes: int
+    first_seq: int
+    last_seq: int
+    replicas: int
+    sync_always: bool | None
+    """Whether each write is fsynced before it is acknowledged; None when the server does not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerSpec:
+    """A durable consumer: a place in a stream that survives restarts. One running reader at a time."""
+
+    stream: str
+    name: str
+    patterns: tuple[str, ...]
+    ack_wait_s: float = 60.0
+    max_ack_pending: int = 4096
+    deliver_new: bool = False
+    """When the consumer is created: begin with messages stored from now on instead of with the oldest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerState:
+    """Where a consumer stands."""
+
+    ack_floor: int
+    """Every stream sequence up to this one is acknowledged."""
+    delivered: int
+    pending: int
+    """Messages not delivered yet."""
+    unacknowledged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message of a stream, given to a consumer."""
+
+    subject: str
+    payload: bytes
+    seq: int
+    """Sequence in the stream."""
+    deliveries: int
+    """1 for the first time; the server's count, not proof that a handler ran."""
+    stored_ms: int
+    pending: int
+    reply: str = field(repr=False)
+    """Opaque token by which the carrier acknowledges."""
+    headers: Mapping[str, str] | None = None
+
+
+class ConsumerEvents(Protocol):
+    """What a consumer tells its reader. Called synchronously from the carrier's loop: must not block."""
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Take one message; in stream order, except after `interrupted` until `rewind` returns."""
+        ...
+
+    def interrupted(self, reason: str) -> None:
+        """Say that deliveries may have been lost (reconnect, gap). The reader answers with `DurableConsumer.rewind`."""
+        ...
+
+
+class DurableConsumer(Protocol):
+    """A running pull consumer. Credits bound what is under way; nothing comes without one."""
+
+    def credit(self, messages: int) -> None:
+        """Allow so many more deliveries. Outstanding credit survives a reconnect."""
+        ...
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Mark as done. Coalesced and not waited for; a lost acknowledgement means a redelivery, which the reader knows."""
+        ...
+
+    def extend(self, delivery: Delivery) -> None:
+        """Say that work on the message goes on: the server's redelivery timer starts again."""
+        ...
+
+    async def rewind(self, seq: int) -> None:
+        """Deliver again from stream sequence `seq` on, in order, including what was acknowledged above it."""
+        ...
+
+    async def state(self) -> ConsumerState:
+        """Ask the server where the consumer stands."""
+        ...
+
+    async def close(self) -> None:
+        """Stop deliveries and flush acknowledgements. The durable place stays."""
+        ...
+
+
+class Subscription(Protocol):
+    """A running core subscription."""
+
+    async def close(self) -> None:
+        """Stop it; messages that had arrived are still handed over."""
+        ...
+
+
+class Messenger(Protocol):
+    """Messages that are not stored: requests, control, watching."""
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        reply: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send without an answer. Waits when the pending bound is reached. Raises `PermissionRefused`, `Closed`."""
+        ...
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Incoming:
+        """Send and wait for one answer. Raises `DeadlineExceeded`, `NoResponders`, `PermissionRefused`."""
+        ...
+
+    async def subscribe(
+        self, pattern: str, handler: Callable[[Incoming], None], *, queue: str = ""
+    ) -> Subscription:
+        """Call `handler` (synchronously; it must not block) for each message. Raises `PermissionRefused`."""
+        ...
+
+
+class EventStore(Protocol):
+    """Streams: what is stored before it is acknowledged."""
+
+    async def ensure_stream(self, spec: StreamSpec) -> StreamState:
+        """Create the stream, or bring its limits to `spec`."""
+        ...
+
+    async def store(
+        self, batch: Sequence[Outgoing], *, timeout_s: float
+    ) -> list[Stored | MeshError]:
+        """Store messages of one stream in their order; one truthful result each, in the order given.
+
+        Resends on doubt (time-out, reconnect) until the deadline; a message whose fate stays unknown gives
+        `DeadlineExceeded` or `Unavailable`, and sending it again with the same id is safe.
+        Full streams and disks give `StreamFull`.
+        """
+        ...
+
+    async def read(self, stream: str, seq: int) -> Delivery:
+        """Read one stored message by its sequence. Raises `NotFound`."""
+        ...
+
+    async def delete(self, stream: str, seq: int) -> None:
+        """Delete one message. Raises `NotFound`."""
+        ...
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """Ask what the stream holds. Raises `NotFound`."""
+        ...
+
+    async def consume(self, spec: ConsumerSpec, events: ConsumerEvents) -> DurableConsumer:
+        """Create or take up a durable consumer. No delivery comes before the first `credit`."""
+        ...
+
+
+class StreamAdministration(Protocol):
+    """What operators and the retention keeper need beyond `EventStore`."""
+
+    async def streams(self) -> list[StreamState]:
+        """All streams of the account."""
+        ...
+
+    async def consumers(self, stream: str) -> dict[str, ConsumerState]:
+        """All durable consumers of a stream by name."""
+        ...
+
+    async def purge(self, stream: str, *, up_to_seq: int) -> int:
+        """Drop everything below `up_to_seq` (exclusive) and return how many messages went."""
+        ...
+
+    async def last_for_subject(self, stream: str, subject: str) -> Delivery:
+        """The newest stored message of one subject. Raises `NotFound`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One value of a bucket. `value` is None when the key was deleted or expired."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+class KeyValue(Protocol):
+    """A bucket of versioned keys. Keys are tokens joined by dots, as in subjects."""
+
+    async def get(self, key: str) -> Entry:
+        """Read the newest value. Raises `NotFound`."""
+        ...
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Write and return the new revision."""
+        ...
+
+    async def swap(self, key: str, value: bytes, *, revision: int) -> int:
+        """Write only if the key stands at `revision` (0: does not exist). Raises `WrongRevision`."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Mark the key as deleted."""
+        ...
+
+    async def keys(self) -> list[str]:
+        """All live keys."""
+        ...
+
+    async def watch(self, pattern: str, changed: Callable[[Entry], None]) -> Subscription:
+        """Report the current value of each key that matches, then each change. Survives reconnects."""
+        ...
+
+
+class LinkState(Enum):
+    """Whether the carrier can be reached now."""
+
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    CLOSED = "closed"
+
+
+class Transport(Protocol):
+    """One connection to the carrier, with its three faces."""
+
+    @property
+    def messenger(self) -> Messenger:
+        """Messages that are not stored."""
+        ...
+
+    @property
+    def store(self) -> EventStore:
+        """Streams."""
+        ...
+
+    @property
+    def administration(self) -> StreamAdministration:
+        """Operators' view of the streams."""
+        ...
+
+    @property
+    def link(self) -> LinkState:
+        """Whether the carrier can be reached now."""
+        ...
+
+    async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+        """Open a bucket, creating it when it is missing."""
+        ...
+
+    async def close(self) -> None:
+        """Flush what is pending and disconnect."""
+        ...
+
+
+Connect = Callable[[], Awaitable[Transport]]
+"""How to get a transport; what composition hands to tests."""
+
+__all__ = [
+    "Connect",
+    "ConsumerEvents",
+    "ConsumerSpec",
+    "ConsumerState",
+    "Delivery",
+    "DurableConsumer",
+    "Entry",
+    "EventStore",
+    "Incoming",
+    "KeyValue",
+    "LinkState",
+    "Messenger",
+    "NoResponders",
+    "NotFound",
+    "Outgoing",
+    "Retention",
+    "Stored",
+    "StreamAdministration",
+    "StreamFull",
+    "StreamSpec",
+    "StreamState",
+    "Subscription",
+    "Transport",
+    "WrongRevision",
+]

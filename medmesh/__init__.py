@@ -1,0 +1,1 @@
+"""medmesh: the message mesh of a hospital group."""

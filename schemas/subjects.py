@@ -1,0 +1,164 @@
+"""Subjects: the only place that builds, checks and matches them (DESIGN section 3).
+
+A subject is lower-case tokens `[a-z0-9_-]` joined by dots. It never carries patient data: a key that comes from an
+identifier appears only as a partition number, derived with a keyed hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from enum import StrEnum
+from typing import Final, NewType
+
+from schemas.errors import SubjectError
+
+Subject = NewType("Subject", str)
+"""A checked subject without wildcards."""
+Pattern = NewType("Pattern", str)
+"""A checked subject that may hold the NATS wildcards `*` (one token) and `>` (the rest, at least one token)."""
+SiteId = NewType("SiteId", str)
+"""The name of a site: one token."""
+
+PARTITIONS: Final = 64
+"""How many partitions an event has; frozen on the wire, since order depends on it."""
+
+_TOKEN: Final = re.compile(r"[a-z0-9_-]{1,64}\Z")
+_MAX_SUBJECT_CHARS: Final = 255
+
+
+class Domain(StrEnum):
+    """The domains of durable events."""
+
+    PATIENT = "patient"
+    ENCOUNTER = "encounter"
+    ORDER = "order"
+    RESULT = "result"
+    DOCUMENT = "document"
+    IMAGING = "imaging"
+    SCHEDULE = "schedule"
+    MEDICATION = "medication"
+    BILLING = "billing"
+    RAW = "raw"
+
+
+def site_id(text: str) -> SiteId:
+    """Check the name of a site. Raises `SubjectError`."""
+    return SiteId(token(text, what="site"))
+
+
+def token(text: str, *, what: str = "token") -> str:
+    """Check one token of a subject and return it. Raises `SubjectError`."""
+    if not _TOKEN.match(text):
+        raise SubjectError(
+            f"{what} {text!r} is not allowed in a subject: 1 to 64 of a-z, 0-9, '_' and '-'"
+        )
+    return text
+
+
+def subject(text: str) -> Subject:
+    """Check a subject without wildcards. Raises `SubjectError`."""
+    if len(text) > _MAX_SUBJECT_CHARS:
+        raise SubjectError(
+            f"subject has {len(text)} characters; at most {_MAX_SUBJECT_CHARS} are allowed"
+        )
+    for part in text.split("."):
+        token(part)
+    return Subject(text)
+
+
+def pattern(text: str) -> Pattern:
+    """Check a subject pattern: tokens, `*` for one token, `>` last for the rest. Raises `SubjectError`."""
+    if len(text) > _MAX_SUBJECT_CHARS:
+        raise SubjectError(
+            f"pattern has {len(text)} characters; at most {_MAX_SUBJECT_CHARS} are allowed"
+        )
+    parts = text.split(".")
+    for i, part in enumerate(parts):
+        if part == "*" or (part == ">" and i == len(parts) - 1):
+            continue
+        token(part)
+    return Pattern(text)
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Whether a NATS pattern covers a subject (or a narrower pattern: `a.>` covers `a.*`)."""
+    wanted, seen = pattern.split("."), subject.split(".")
+    for i, part in enumerate(wanted):
+        if part == ">":
+            return len(seen) > i
+        if i >= len(seen) or (part != "*" and part != seen[i]) or (part == "*" and seen[i] == ">"):
+            return False
+    return len(wanted) == len(seen)
+
+
+def overlaps(a: str, b: str) -> bool:
+    """Whether some subject is covered by both patterns."""
+    left, right = a.split("."), b.split(".")
+    for one, other in zip(left, right, strict=False):
+        if ">" in (one, other):
+            return True
+        if "*" not in (one, other) and one != other:
+            return False
+    return len(left) == len(right)
+
+
+def event(site: SiteId, domain: Domain, name: str, partition: int) -> Subject:
+    """`evt.<site>.<domain>.<event>.<partition>`, e.g. `evt.north.patient.admitted.17`."""
+    if not 0 <= partition < PARTITIONS:
+        raise SubjectError(f"partition {partition} is not allowed: 0 to {PARTITIONS - 1}")
+    return Subject(f"evt.{site}.{domain.value}.{token(name, what='event')}.{partition}")
+
+
+def events_of(site: SiteId) -> Pattern:
+    """Every durable event of a site."""
+    return Pattern(f"evt.{site}.>")
+
+
+def dead_letter(stream: str, consumer: str) -> Subject:
+    """`dlq.<stream>.<consumer>`."""
+    return Subject(f"dlq.{token(stream, what='stream')}.{token(consumer, what='consumer')}")
+
+
+def replay(site: SiteId, consumer: str) -> Subject:
+    """`ctl.<site>.replay.<consumer>`: operators' orders to one consumer to take a stored message again."""
+    return Subject(f"ctl.{site}.replay.{token(consumer, what='consumer')}")
+
+
+def receipt(site: SiteId, message_id: bytes, consumer: str) -> Subject:
+    """`ctl.<site>.receipts.<message id>.<consumer>`: what became of one message at one destination."""
+    return Subject(f"ctl.{site}.receipts.{message_id.hex()}.{token(consumer, what='consumer')}")
+
+
+def partition_of(event_subject: str) -> int:
+    """The partition of an event subject; 0 for a subject whose last token is no partition number."""
+    last = event_subject.rpartition(".")[2]
+    return int(last) % PARTITIONS if last.isascii() and last.isdigit() else 0
+
+
+def partition_for(site_key: bytes, identifier: bytes) -> int:
+    """The stable partition of a patient (or of a message without one): a keyed hash, so the broker learns no identifier."""
+    return int.from_bytes(hmac.digest(site_key, identifier, hashlib.sha256)[:8], "big") % PARTITIONS
+
+
+__all__ = [
+    "PARTITIONS",
+    "Domain",
+    "Pattern",
+    "SiteId",
+    "Subject",
+    "dead_letter",
+    "event",
+    "events_of",
+    "matches",
+    "overlaps",
+    "partition_for",
+    "partition_of",
+    "pattern",
+    "receipt",
+    "replay",
+    "site_id",
+    "subject",
+    "token",
+]
