@@ -1,7 +1,8 @@
 """What an adapter is. A third party adds one with the entry point group `medmesh.adapters`; nothing of ours changes.
 
-Each entry point names an `AdapterKind`. The runtime reads `config` to check its `[[adapter]]` section, asks `rights` what its
-certificate must allow, builds it, and then calls the four verbs. `tests/contract/test_adapter.py` holds every kind to this.
+Each entry point names an `AdapterKind`. The runtime reads `config` to check its `[[adapter]]` section, asks `rights`
+what its certificate must allow, builds it, and then calls the four verbs. `tests/contract/test_adapter.py` holds every
+kind to this.
 """
 
 from __future__ import annotations

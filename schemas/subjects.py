@@ -138,7 +138,10 @@ def partition_of(event_subject: str) -> int:
 
 
 def partition_for(site_key: bytes, identifier: bytes) -> int:
-    """The stable partition of a patient (or of a message without one): a keyed hash, so the broker learns no identifier."""
+    """The stable partition of a patient, or of a message that has none.
+
+    A keyed hash: the broker learns no identifier from it.
+    """
     return int.from_bytes(hmac.digest(site_key, identifier, hashlib.sha256)[:8], "big") % PARTITIONS
 
 

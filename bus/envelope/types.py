@@ -95,7 +95,10 @@ class Directory(Protocol):
     """Who is who. Answers from memory: envelope code never waits."""
 
     def certificate(self, certificate_id: CertificateId) -> Certificate:
-        """Return a live certificate. Raises `Refused` (UNKNOWN_SIGNER, SIGNER_REVOKED, SIGNER_EXPIRED, DIRECTORY_STALE)."""
+        """Return a live certificate.
+
+        Raises `Refused` (UNKNOWN_SIGNER, SIGNER_REVOKED, SIGNER_EXPIRED, DIRECTORY_STALE).
+        """
         ...
 
     def readers(self, subject: str) -> Sequence[Certificate]:
@@ -116,7 +119,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedBatch:
-    """What one call of `Sealer.seal` gives: envelopes in the order of the messages, and packages to publish before them."""
+    """What one call of `Sealer.seal` gives: envelopes in the order given, and packages to publish before them."""
 
     envelopes: tuple[SealedEnvelope, ...]
     key_packages: tuple[tuple[EpochId, bytes], ...]
@@ -138,7 +141,7 @@ class Envelope:
     created_ms: int
     expires_ms: int
     gap: int
-    """Messages of this sender on this subject that are missing before this one; negative when it comes late; 0 in order."""
+    """Messages of this sender on this subject missing before this one; negative when it comes late; 0 in order."""
     reply_to: str = ""
     in_reply_to: bytes = b""
 

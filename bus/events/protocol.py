@@ -1,4 +1,4 @@
-"""Durable events as adapters and services see them: publish, consume, receipts. Sealing and storage happen behind it."""
+"""Durable events as adapters and services see them: publish, consume, receipts. Sealing and storage lie behind."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class ReceivedEvent:
 Handler = Callable[[ReceivedEvent], Awaitable[Receipt | None]]
 """Works one event. Returning acknowledges it. A returned receipt is sent where the publisher asked for one.
 
-Raising a `MeshError` with `retryable` True and code "unavailable" means that the destination is away: the message waits,
-with backoff and for ever, and counts no attempt. Any other error counts an attempt and is retried with backoff; after
+Raising a `MeshError` with `retryable` True and code "unavailable" means that the destination is away: the message
+waits, with backoff and for ever, and counts no attempt. Any other error counts an attempt and is retried with backoff; after
 `RetryPolicy.max_attempts` the message becomes a dead letter and the lane goes on. `Rejected` is a dead letter at once.
 """
 
@@ -146,7 +146,7 @@ class Consumption(Protocol):
         ...
 
     async def drain(self, *, timeout_s: float) -> bool:
-        """Take nothing new, finish what is in hand; False when something was left for the next start (nothing is lost)."""
+        """Take nothing new, finish what is in hand; False when something was left for the next start."""
         ...
 
     async def stop(self) -> None:
@@ -170,7 +170,7 @@ class Events(Protocol):
         ...
 
     async def await_receipt(self, message_id: bytes, consumer: str, *, timeout_s: float) -> Receipt:
-        """Wait for what a destination did with a message; also answers for one that was done before. Raises `DeadlineExceeded`."""
+        """Wait for what a destination did with a message, now or before. Raises `DeadlineExceeded`."""
         ...
 
 
@@ -182,8 +182,8 @@ __all__ = [
     "Handler",
     "NewEvent",
     "Outcome",
-    "ReceivedEvent",
     "Receipt",
+    "ReceivedEvent",
     "Rejected",
     "RetryPolicy",
     "StoredEvent",

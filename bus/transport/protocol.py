@@ -1,4 +1,4 @@
-"""The seam between the mesh and what carries it. NATS, the in-memory twin and any later carrier pass one contract suite.
+"""The seam between the mesh and what carries it: NATS, the in-memory twin and any later carrier pass one suite.
 
 No type of a client library crosses this border, and every error that does is a `MeshError`.
 """
@@ -171,7 +171,7 @@ class DurableConsumer(Protocol):
         ...
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Mark as done. Coalesced and not waited for; a lost acknowledgement means a redelivery, which the reader knows."""
+        """Mark as done; not waited for. A lost acknowledgement means a redelivery, which the reader knows."""
         ...
 
     def extend(self, delivery: Delivery) -> None:
