@@ -89,8 +89,8 @@ Handler = Callable[[ReceivedEvent], Awaitable[Receipt | None]]
 """Works one event. Returning acknowledges it. A returned receipt is sent where the publisher asked for one.
 
 Raising a `MeshError` with `retryable` True and code "unavailable" means that the destination is away: the message
-waits, with backoff and for ever, and counts no attempt. Any other error counts an attempt and is retried with backoff; after
-`RetryPolicy.max_attempts` the message becomes a dead letter and the lane goes on. `Rejected` is a dead letter at once.
+waits, with backoff and for ever, and counts no attempt. Any other error counts an attempt and is retried with backoff;
+after `RetryPolicy.max_attempts` the message becomes a dead letter and the lane goes on. `Rejected` is one at once.
 """
 
 

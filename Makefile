@@ -1,0 +1,72 @@
+# The commands of the project. `make demo` and `make test` need Python 3.11 and make, nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: help demo run test check format lint types contracts schemas generate bench coverage lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+# Everything comes from the hash-locked files; the project itself is installed without fetching anything more.
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medmesh needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medmesh needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/run.stamp
+
+demo: $(VENV)/run.stamp ## run a small hospital: EMR, HIS, archive, live view
+	$(BIN)/medmesh demo
+
+run: $(VENV)/run.stamp ## medmesh up with ./mesh.toml
+	$(BIN)/medmesh up
+
+test: $(VENV)/dev.stamp ## run all tests
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: format lint types contracts schemas test ## the one gate: format, lint, types, contracts, schemas, tests
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+contracts: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+schemas: $(VENV)/dev.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate.py --check
+	cd schemas/proto && ../../$(BIN)/buf lint && ../../$(BIN)/buf breaking --against baseline.binpb
+
+generate: $(VENV)/dev.stamp ## write schemas/generated from schemas/proto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate.py
+
+coverage: $(VENV)/dev.stamp ## tests with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -p no:xdist $(ARGS)
+	$(BIN)/coverage combine && $(BIN)/coverage report
+
+bench: $(VENV)/dev.stamp ## print every ratio of DESIGN section 11 that is built
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# Locks name versions and hashes only, never where they come from.
+LOCK = uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal --quiet pyproject.toml --extra server --group build
+lock: ## resolve both requirements files again (needs uv)
+	$(LOCK) -o requirements/run.txt
+	$(LOCK) --group dev -c requirements/run.txt -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
