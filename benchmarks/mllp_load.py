@@ -4,7 +4,7 @@
     python -m benchmarks.mllp_load sink --port P --expect N
 
 Messages are synthetic: two ADT (8 segments) to one ORU (20 OBX), 1.3 KB on average, unique MSH-10. Without a rate each
-connection keeps one message under way (closed loop). With a rate the loop is open: latency counts from the moment that a
+microseconds, from which the sink takes the latency from source to receiver. Each role prints one JSON line.
 message was due, so a stall is not hidden (no coordinated omission). MSH-10 carries the monotonic time of sending in
 microseconds: the sink takes the latency from source to receiver from it. Each role ends with one JSON line.
 """
