@@ -26,6 +26,12 @@ class NoResponders(MeshError, ConnectionError):
     retryable: ClassVar[bool] = True
 
 
+class PayloadTooLarge(MeshError, ValueError):
+    """The message is larger than the carrier takes (`max_payload` of the server)."""
+
+    code: ClassVar[str] = "payload_too_large"
+
+
 class WrongRevision(MeshError):
     """A compare-and-set write lost: the key has another revision than the one named."""
 
@@ -155,11 +161,18 @@ class ConsumerEvents(Protocol):
     """What a consumer tells its reader. Called synchronously from the carrier's loop: must not block."""
 
     def delivered(self, delivery: Delivery) -> None:
-        """Take one message; in stream order, except after `interrupted` until `rewind` returns."""
+        """Take one message; in stream order, and nothing comes between `interrupted` and the answering `rewind`.
+
+        The one exception: a message that was neither acknowledged nor extended within `ack_wait_s` comes again, with a
+        `seq` that the reader was given before and `deliveries` above 1. Each call uses up one credit.
+        """
         ...
 
     def interrupted(self, reason: str) -> None:
-        """Say that deliveries may have been lost (reconnect, gap). The reader answers with `DurableConsumer.rewind`."""
+        """Say that deliveries may have been lost (reconnect, gap). The reader answers with `DurableConsumer.rewind`.
+
+        Acknowledgements of messages delivered before the rewind no longer count: those messages come again.
+        """
         ...
 
 
@@ -382,6 +395,7 @@ __all__ = [
     "NoResponders",
     "NotFound",
     "Outgoing",
+    "PayloadTooLarge",
     "Retention",
     "Stored",
     "StreamAdministration",

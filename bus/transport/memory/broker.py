@@ -1,0 +1,128 @@
+"""The in-memory broker and the transports that connect to it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bus.clock import SystemClock
+from bus.transport.memory.core import Core
+from bus.transport.memory.faults import Faults
+from bus.transport.memory.key_value import Bucket, MemoryKeyValue
+from bus.transport.memory.link import MemoryLink
+from bus.transport.memory.messenger import MemoryMessenger
+from bus.transport.memory.store import MemoryStore
+from bus.transport.protocol import (
+    EventStore,
+    KeyValue,
+    LinkState,
+    Messenger,
+    StreamAdministration,
+)
+from schemas.clock import Clock
+
+
+class MemoryTransport:
+    """One connection to a `MemoryBroker`. `disconnect` and `reconnect` are faults for tests."""
+
+    def __init__(self, core: Core, link: MemoryLink, buckets: dict[str, Bucket]) -> None:
+        self._core = core
+        self._link = link
+        self._buckets = buckets
+        self._messenger = MemoryMessenger(core, link)
+        self._store = MemoryStore(core, link)
+
+    @property
+    def messenger(self) -> Messenger:
+        """Messages that are not stored."""
+        return self._messenger
+
+    @property
+    def store(self) -> EventStore:
+        """Streams."""
+        return self._store
+
+    @property
+    def administration(self) -> StreamAdministration:
+        """Operators' view of the streams."""
+        return self._store
+
+    @property
+    def link(self) -> LinkState:
+        """Whether the broker can be reached now."""
+        return self._link.state
+
+    async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+        """Open a bucket, creating it when it is missing. Only the newest value is kept, whatever `history` asks."""
+        await self._link.ready(10.0)
+        held = self._buckets.setdefault(bucket, Bucket(bucket, max_age_s))
+        return MemoryKeyValue(self._core, self._link, held)
+
+    async def close(self) -> None:
+        """Disconnect for good."""
+        self._core.listeners[:] = [x for x in self._core.listeners if x.link is not self._link]
+        self._link.close()
+        await asyncio.sleep(0)
+
+    def disconnect(self) -> None:
+        """Lose the connection until `reconnect`."""
+        self._link.cut()
+
+    def reconnect(self) -> None:
+        """Get the connection back: consumers are told that deliveries may have been lost."""
+        self._link.restore()
+
+
+class MemoryBroker:
+    """A broker in this process: streams, places and buckets outlive the transports that connect to it.
+
+    Without a clock it runs on the system's time and the event loop's timers. With a clock of its own a test moves the
+    time and then calls `tick`.
+    """
+
+    def __init__(self, *, clock: Clock | None = None, max_payload: int = 8 * 1024 * 1024) -> None:
+        self._core = Core(
+            clock=clock or SystemClock(), timers=clock is None, max_payload=max_payload
+        )
+        self._buckets: dict[str, Bucket] = {}
+        self._transports: list[MemoryTransport] = []
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong on the order of a test."""
+        return self._core.faults
+
+    async def connect(
+        self,
+        *,
+        name: str = "memory",
+        deny_publish: tuple[str, ...] = (),
+        deny_subscribe: tuple[str, ...] = (),
+    ) -> MemoryTransport:
+        """Open a connection; `deny_…` are patterns on which it gets `PermissionRefused`."""
+        link = MemoryLink(name, deny_publish=deny_publish, deny_subscribe=deny_subscribe)
+        transport = MemoryTransport(self._core, link, self._buckets)
+        self._transports.append(transport)
+        return transport
+
+    def disconnect_all(self) -> None:
+        """Cut every connection, as a dead server would."""
+        for transport in self._transports:
+            transport.disconnect()
+
+    def reconnect_all(self) -> None:
+        """Bring every cut connection back."""
+        for transport in self._transports:
+            transport.reconnect()
+
+    def tick(self) -> None:
+        """Let what is due at the clock's present time happen: redeliveries and expiries."""
+        now_ms = self._core.clock.now_ms()
+        for bucket in self._buckets.values():
+            bucket.expire(now_ms)
+        for stream in self._core.streams.values():
+            stream.expire(now_ms)
+        for call in tuple(self._core.ticks):
+            call()
+
+
+__all__ = ["MemoryBroker", "MemoryTransport"]
