@@ -1,0 +1,156 @@
+"""The sections of `mesh.toml` that belong to no adapter. A field's description is its manual (`medmesh config show`).
+
+Files and the environment are a border: pydantic checks here, and everything inside gets these frozen models. Adapters
+bring models of their own (`adapters.contract.AdapterConfig`); `medmesh.config` puts the two together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+Gibibytes: Final = 1 << 30
+
+
+class Section(BaseModel):
+    """A table of `mesh.toml`: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MeshSection(Section):
+    """`[mesh]`: who this site is, and where it writes."""
+
+    name: str = Field(
+        default="medmesh",
+        pattern=NAME_PATTERN,
+        description="Name of the whole mesh, the same at every site; part of each service's identity.",
+    )
+    site: str = Field(
+        default="main",
+        pattern=NAME_PATTERN,
+        description="Name of this site; the second token of its subjects.",
+    )
+    data: Path = Field(
+        default=Path("data"),
+        description="Folder for everything medmesh writes on this machine: keys, streams, adapters' files.",
+    )
+
+
+class NatsTls(Section):
+    """`[nats.tls]`: how the connection to the servers is protected."""
+
+    ca: Path | None = Field(
+        default=None, description="PEM file of the authority that signed the servers' certificates."
+    )
+    certificate: Path | None = Field(
+        default=None, description="PEM file with our certificate, for servers that ask clients."
+    )
+    key: Path | None = Field(
+        default=None, description="PEM file with the key of `certificate`; mode 0600."
+    )
+
+
+class NatsSection(Section):
+    """`[nats]`: leave `servers` out to run the embedded server under `mesh.data`."""
+
+    servers: tuple[
+        Annotated[str, Field(pattern=r"^(nats|tls)://[^/\s]+$", examples=["tls://n1:4222"])], ...
+    ] = Field(default=(), description="Addresses of a JetStream cluster.")
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=5,
+        description="Servers that hold each event before it is acknowledged; needs as many servers.",
+    )
+    user: str = Field(default="", description="User at the servers.")
+    password: str = Field(
+        default="",
+        repr=False,
+        description="Password of `user`; better as MEDMESH_NATS__PASSWORD than in a file.",
+    )
+    credentials: Path | None = Field(
+        default=None,
+        description="A NATS credentials file (JWT and seed) instead of a user; mode 0600.",
+    )
+    tls: NatsTls | None = Field(default=None, description="Protection of the connection.")
+    port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of the embedded server on 127.0.0.1; 0 takes a free one at the first start.",
+    )
+
+
+class RetentionSection(Section):
+    """`[retention]`: how long what everyone has received is kept for replay."""
+
+    events_h: float = Field(
+        default=168.0,
+        ge=0.0,
+        le=87600.0,
+        description="Hours that an event is kept after it was stored, once every consumer has it. "
+        "What a consumer still waits for is never dropped.",
+    )
+    check_s: float = Field(
+        default=60.0, ge=1.0, le=86400.0, description="Seconds between two rounds of the keeper."
+    )
+
+
+class LimitsSection(Section):
+    """`[limits]`: bounds. At a bound senders are refused truthfully; nothing is dropped."""
+
+    event_bytes: ByteSize = Field(
+        default=ByteSize(20 * Gibibytes),
+        ge=1 << 20,
+        description='Disk that stored events may take, e.g. "20 GiB"; then senders are refused.',
+    )
+    dead_letter_bytes: ByteSize = Field(
+        default=ByteSize(2 * Gibibytes),
+        ge=1 << 20,
+        description='Disk that dead letters may take, e.g. "2 GiB".',
+    )
+    drain_s: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=3600.0,
+        description="Seconds that a stop may take to finish and answer what was accepted.",
+    )
+
+
+class LogSection(Section):
+    """`[log]`: what the program says on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least important level that is written."
+    )
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="`auto`: text on a terminal, JSON lines elsewhere."
+    )
+
+
+class SiteConfig(Section):
+    """A whole `mesh.toml` besides its `[[adapter]]` sections."""
+
+    mesh: MeshSection = Field(default_factory=MeshSection, description="Who this site is.")
+    nats: NatsSection = Field(default_factory=NatsSection, description="What carries the mesh.")
+    retention: RetentionSection = Field(
+        default_factory=RetentionSection, description="How long events are kept."
+    )
+    limits: LimitsSection = Field(default_factory=LimitsSection, description="Bounds.")
+    log: LogSection = Field(default_factory=LogSection, description="The program's own words.")
+
+
+__all__ = [
+    "LimitsSection",
+    "LogSection",
+    "MeshSection",
+    "NatsSection",
+    "NatsTls",
+    "RetentionSection",
+    "Section",
+    "SiteConfig",
+]
