@@ -94,10 +94,16 @@ class Certificate:
 class Directory(Protocol):
     """Who is who. Answers from memory: envelope code never waits."""
 
-    def certificate(self, certificate_id: CertificateId) -> Certificate:
-        """Return a live certificate.
+    def certificate(self, certificate_id: CertificateId, *, at_ms: int) -> Certificate:
+        """Return the certificate of whoever signed at `at_ms` (a batch's `created_ms`; now, for what is signed now).
 
-        Raises `Refused` (UNKNOWN_SIGNER, SIGNER_REVOKED, SIGNER_EXPIRED, DIRECTORY_STALE).
+        A message may wait in a stream for longer than its signer's certificate lives, so the window is compared with
+        `at_ms`, not with today, and ended certificates stay known for the streams' retention. A revoked one is refused
+        for every `at_ms`. A stolen key can therefore date back, but only into its own certificate's window, and only
+        until it is revoked.
+
+        Raises `Refused` (UNKNOWN_SIGNER, SIGNER_REVOKED, SIGNER_EXPIRED, DIRECTORY_STALE). UNKNOWN_SIGNER may mean that
+        the certificate has not arrived yet: `bus.trust.Trust.fetch_certificate` asks for it.
         """
         ...
 
