@@ -1,0 +1,317 @@
+"""Acknowledgements: building the answer to a message and reading a peer's (HL7 v2.5.1 sections 2.9 and 2.15)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum, StrEnum
+from typing import Final
+
+from adapters.hl7v2.codec.charset import ASCII, UTF_8, Charset, declared_charset
+from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
+from adapters.hl7v2.codec.errors import (
+    AcknowledgementMalformed,
+    CharsetError,
+    DelimitersRefused,
+    HeaderMissing,
+    Hl7Error,
+    LimitExceeded,
+)
+from adapters.hl7v2.codec.escape import escape, unescape
+from adapters.hl7v2.codec.header import Header, peek
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TRIGGER: Final = re.compile(rb"[A-Za-z0-9_]{1,20}\Z")
+_LOCATION: Final = re.compile(
+    r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+))?(?:\.(\d+))?)?\Z"
+)
+_MAX_TEXT_CHARS: Final = 250
+_SEPARATE_ERRORS_SINCE: Final = (2, 5)
+_TEXT_IN_MSA_UNTIL: Final = (2, 7)
+_DEFAULT_VERSION: Final = b"2.5.1"
+
+
+class AckCode(StrEnum):
+    """MSA-1, table 0008. A for the application's answer (original mode), C for the accept answer (enhanced mode)."""
+
+    AA = "AA"
+    AE = "AE"
+    AR = "AR"
+    CA = "CA"
+    CE = "CE"
+    CR = "CR"
+
+    @property
+    def is_accepted(self) -> bool:
+        """AA or CA."""
+        return self in (AckCode.AA, AckCode.CA)
+
+
+class Condition(Enum):
+    """ERR-3, table 0357: code and text."""
+
+    SEGMENT_SEQUENCE = ("100", "Segment sequence error")
+    REQUIRED_FIELD_MISSING = ("101", "Required field missing")
+    DATA_TYPE = ("102", "Data type error")
+    TABLE_VALUE_NOT_FOUND = ("103", "Table value not found")
+    VALUE_TOO_LONG = ("104", "Value too long")
+    UNSUPPORTED_MESSAGE_TYPE = ("200", "Unsupported message type")
+    UNSUPPORTED_EVENT = ("201", "Unsupported event code")
+    UNSUPPORTED_PROCESSING_ID = ("202", "Unsupported processing id")
+    UNSUPPORTED_VERSION = ("203", "Unsupported version id")
+    UNKNOWN_KEY = ("204", "Unknown key identifier")
+    DUPLICATE_KEY = ("205", "Duplicate key identifier")
+    RECORD_LOCKED = ("206", "Application record locked")
+    INTERNAL = ("207", "Application internal error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckError:
+    """One ERR segment. `location` is a path (`PID[1]-5.2`) or empty; `text` goes to the peer: no patient data."""
+
+    condition: Condition
+    location: str = ""
+    text: str = ""
+    severity: str = "E"
+    """ERR-4, table 0516: E error, W warning, I information."""
+
+    @staticmethod
+    def of(error: Hl7Error) -> AckError:
+        """The ERR segment that tells a peer about an error of ours."""
+        return AckError(condition=_condition(error), location=error.location, text=str(error))
+
+
+def _condition(error: Hl7Error) -> Condition:
+    match error:
+        case HeaderMissing():
+            return Condition.SEGMENT_SEQUENCE
+        case LimitExceeded():
+            return Condition.VALUE_TOO_LONG
+        case CharsetError() | DelimitersRefused():
+            return Condition.DATA_TYPE
+        case _:
+            return Condition.INTERNAL
+
+
+def build_acknowledgement(
+    header: Header | None,
+    code: AckCode,
+    *,
+    control_id: str,
+    now_ms: int,
+    text: str = "",
+    errors: Sequence[AckError] = (),
+) -> bytes:
+    """Answer a message: applications and facilities swapped; its delimiters, version and charset; MSA-2 byte for byte.
+
+    `header` is None for bytes that had none. `control_id` is the answer's own MSH-10; `now_ms` its date, in UTC.
+    Errors become ERR segments of the message's version: ERR-2, -3, -4 and -8 since 2.5, ERR-1 before.
+    Characters of `text` and `errors` that the charset lacks become `?`.
+    """
+    marks = header.delimiters if header else DEFAULT_DELIMITERS
+    writer = _Writer(marks, _charset(header))
+    version = _version(header)
+    segments = [
+        _msh(header, writer, control_id, now_ms),
+        _msa(header, code, writer, text if version < _TEXT_IN_MSA_UNTIL else ""),
+    ]
+    build = _err if version >= _SEPARATE_ERRORS_SINCE else _old_err
+    if version >= _SEPARATE_ERRORS_SINCE and text and not errors and not code.is_accepted:
+        errors = (AckError(condition=Condition.INTERNAL, text=text),)
+    segments += [build(error, writer) for error in errors]
+    raw = b"\r".join(segments) + b"\r"
+    if header and header.transcoded:
+        return raw.decode().encode(header.transcoded.codec)
+    if header and header.wide:
+        return raw.decode().encode(header.wide.codec)
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    marks: Delimiters
+    charset: Charset
+
+    def text(self, text: str) -> bytes:
+        """Escaped and encoded; what cannot be encoded becomes `?` (it is our own diagnostic text)."""
+        text = text[:_MAX_TEXT_CHARS]
+        if (
+            not self.marks.escape
+        ):  # a hostile MSH-2 can leave us without one: letters and digits are always safe
+            text = "".join(c if c.isalnum() else " " for c in text)
+        text = escape(text, self.marks)
+        if text.isascii():
+            return text.encode("ascii")
+        return "".join(c if self._fits(c) else "?" for c in text).encode(self.charset.codec)
+
+    def _fits(self, character: str) -> bool:
+        try:
+            self.charset.encode(character)
+        except CharsetError:
+            return False
+        return True
+
+    def join(self, *parts: bytes) -> bytes:
+        """Components, without empty ones at the end; the first alone when the message has no component mark."""
+        mark = self.marks.component
+        return mark.join(parts).rstrip(mark) if mark else parts[0]
+
+
+def _charset(header: Header | None) -> Charset:
+    if header is None:
+        return ASCII
+    if header.wide or header.transcoded:
+        return UTF_8
+    return declared_charset(header.charset_names) or ASCII
+
+
+def _version(header: Header | None) -> tuple[int, int]:
+    numbers = re.match(r"(\d{1,3})\.(\d{1,3})", header.version) if header else None
+    return (int(numbers[1]), int(numbers[2])) if numbers else _SEPARATE_ERRORS_SINCE
+
+
+def _msh(header: Header | None, writer: _Writer, control_id: str, now_ms: int) -> bytes:
+    def of(number: int) -> bytes:
+        return header.raw(number) if header else b""
+
+    marks = writer.marks
+    date = (_EPOCH + timedelta(milliseconds=now_ms)).strftime("%Y%m%d%H%M%S.%f")[:-3] + "+0000"
+    trigger = header.raw(9, 2) if header else b""
+    kind = writer.join(b"ACK", trigger, b"ACK") if _TRIGGER.match(trigger) else b"ACK"
+    fields = [
+        b"MSH",
+        marks.encoding_characters,
+        *(of(number) for number in (5, 6, 3, 4)),
+        date.encode("ascii"),
+        b"",
+        kind,
+        writer.text(control_id),
+        of(11) or b"P",
+        of(12) or _DEFAULT_VERSION,
+    ]
+    if of(18):
+        fields += [b""] * 5 + [of(18)]
+    return marks.field.join(fields)
+
+
+def _msa(header: Header | None, code: AckCode, writer: _Writer, text: str) -> bytes:
+    fields = [b"MSA", code.value.encode("ascii"), header.raw(10) if header else b""]
+    if text:
+        fields.append(writer.text(text))
+    return writer.marks.field.join(fields)
+
+
+def _position(location: str) -> list[bytes]:
+    """Segment, occurrence, field, repetition, component, subcomponent (ERL); [] when it is no path."""
+    found = _LOCATION.match(location)
+    if found is None:
+        return []
+    segment, occurrence, number, repetition, component, sub = found.groups(default="")
+    numbers = (occurrence or "1", number, repetition or ("1" if number else ""), component, sub)
+    return [part.encode("ascii") for part in (segment, *numbers)]
+
+
+def _err(error: AckError, writer: _Writer) -> bytes:
+    code, meaning = error.condition.value
+    position = _position(error.location)
+    fields = [
+        b"ERR",
+        b"",
+        writer.join(*position) if position else b"",
+        writer.join(code.encode("ascii"), meaning.encode("ascii"), b"HL70357"),
+        error.severity.encode("ascii"),
+        b"",
+        b"",
+        b"",
+        writer.text(error.text),
+    ]
+    return writer.marks.field.join(fields)
+
+
+def _old_err(error: AckError, writer: _Writer) -> bytes:
+    code, meaning = error.condition.value
+    segment, occurrence, number, *_ = _position(error.location) or [b"", b"", b""]
+    mark = writer.marks.subcomponent
+    coded = [code.encode("ascii"), meaning.encode("ascii"), b"HL70357"]
+    coding = mark.join(coded) if mark else coded[0]
+    return writer.marks.field.join([b"ERR", writer.join(segment, occurrence, number, coding)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """A peer's answer. Its texts may hold patient data that the peer put there: keep them out of logs."""
+
+    code: AckCode
+    control_id: str
+    """MSA-2: the control id of the message that is answered."""
+    control_id_bytes: bytes = field(repr=False)
+    text: str = field(default="", repr=False)
+    """MSA-3, else ERR-8, else ERR-7."""
+    error_location: str = field(default="", repr=False)
+    """ERR-2 as sent (ERL), or ERR-1 before 2.5."""
+    error_code: str = field(default="", repr=False)
+    """ERR-3.1."""
+    severity: str = field(default="", repr=False)
+
+    def answers(self, header: Header) -> bool:
+        """Whether MSA-2 is, byte for byte, the control id of the message. An empty id answers nothing."""
+        return bool(self.control_id_bytes) and self.control_id_bytes == header.raw(10)
+
+
+def parse_acknowledgement(raw: bytes) -> Acknowledgement:
+    """Read a peer's answer: MSA-1 (spaces and case forgiven), MSA-2 exactly, and what ERR says of the reason.
+
+    Raises `AcknowledgementMalformed` when there is no MSA or its code is not of table 0008, and `Hl7Error` without MSH.
+    """
+    header = peek(raw)
+    if header.wide:
+        raw = header.wide.decode(raw).encode()
+    found: dict[bytes, list[bytes]] = {}
+    for line in re.split(rb"[\r\n]+", raw[header.end :].rstrip(b"\x1c\r\n")):
+        fields = line.split(header.delimiters.field, 12)
+        if fields[0] in (b"MSA", b"ERR"):
+            found.setdefault(fields[0], fields)
+    if b"MSA" not in found:
+        raise AcknowledgementMalformed("the answer has no MSA segment", location="MSA")
+    return _acknowledgement(header, found[b"MSA"], found.get(b"ERR", []))
+
+
+def _acknowledgement(header: Header, msa: list[bytes], err: list[bytes]) -> Acknowledgement:
+    def text(fields: list[bytes], number: int) -> str:
+        value = fields[number] if number < len(fields) else b""
+        decoded = value.decode("utf-8" if _decodes(value) else "latin-1")
+        return unescape(decoded, header.delimiters).strip()
+
+    code = text(msa, 1).upper()
+    if code not in AckCode.__members__:
+        raise AcknowledgementMalformed(
+            f"the code is none of {', '.join(AckCode)} (HL7 table 0008)", location="MSA-1"
+        )
+    own = msa[2] if len(msa) > 2 else b""
+    component = header.delimiters.component.decode("ascii")
+    coded = text(err, 3)
+    return Acknowledgement(
+        code=AckCode(code),
+        control_id=own.decode("utf-8" if _decodes(own) else "latin-1"),
+        control_id_bytes=own,
+        text=text(msa, 3) or text(err, 8) or text(err, 7),
+        error_location=text(err, 2) or text(err, 1),
+        error_code=coded.partition(component)[0] if component else coded,
+        severity=text(err, 4),
+    )
+
+
+def _decodes(raw: bytes) -> bool:
+    return UTF_8.accepts(raw)
+
+
+__all__ = [
+    "AckCode",
+    "AckError",
+    "Acknowledgement",
+    "Condition",
+    "build_acknowledgement",
+    "parse_acknowledgement",
+]
