@@ -113,6 +113,8 @@ class StreamState:
     replicas: int
     sync_always: bool | None
     """Whether each write is fsynced before it is acknowledged; None when the server does not tell."""
+    created_ms: int = 0
+    """When the stream was created: sequences remembered from before belong to another stream. 0: not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
