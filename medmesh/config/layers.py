@@ -16,7 +16,9 @@ from medmesh.config.problems import Place, Problem, model_in, unknown_key
 from schemas.config import SiteConfig
 
 PREFIX = "MEDMESH_"
-OTHER_VARIABLES = frozenset({"MEDMESH_CONFIG", "MEDMESH_NATS_SERVER", "MEDMESH_SHARED"})
+OTHER_VARIABLES = frozenset(
+    {"MEDMESH_CONFIG", "MEDMESH_NATS_SERVER", "MEDMESH_PASSPHRASE", "MEDMESH_SHARED"}
+)
 """Variables with the prefix that are no keys of the configuration."""
 
 Table = dict[str, object]

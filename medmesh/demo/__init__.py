@@ -1,0 +1,1 @@
+"""The demonstration: a small hospital of synthetic messages on the real runtime."""
