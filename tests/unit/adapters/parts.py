@@ -1,0 +1,78 @@
+"""What adapter tests are made of: a runtime with a clock of their own, messages, and a wait with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from adapters.contract import AdapterRuntime
+from bus.events.protocol import Events, ReceivedEvent
+from bus.telemetry.counters import Counters
+from schemas.clock import Clock, FakeClock
+from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
+from schemas.subjects import site_id
+
+SITE = site_id("north")
+SITE_KEY = b"k" * 32
+DEADLINE_S = 20.0
+
+
+def runtime(
+    events: Events, folder: Path, *, clock: Clock | None = None, replicated: bool = False
+) -> AdapterRuntime:
+    return AdapterRuntime(
+        site=SITE,
+        site_key=SITE_KEY,
+        events=events,
+        counters=Counters(),
+        clock=clock or FakeClock(),
+        random=random.Random(7),
+        folder=folder,
+        replicated=replicated,
+    )
+
+
+def message(
+    control_id: str = "C1",
+    *,
+    patient: str = "P1",
+    accept: str = "",
+    application: str = "",
+    note: str = "",
+    processing_id: str = "P",
+) -> bytes:
+    return (
+        f"MSH|^~\\&|EMR|TESTHOSP|HIS|TESTHOSP|20260101120000||ADT^A08^ADT_A01|{control_id}|{processing_id}"
+        f"|2.5.1|||{accept}|{application}||UNICODE UTF-8\r"
+        f"EVN|A08|20260101120000\rPID|1||{patient}^^^TESTHOSP^MR||EXAMPLE^PATIENT\rZTS|{note}\r"
+    ).encode()
+
+
+def received(body: bytes, *, number: int = 1, type: str = "hl7v2/ADT^A08") -> ReceivedEvent:
+    return ReceivedEvent(
+        subject="evt.north.raw.hl7v2.5",
+        message_id=number.to_bytes(16, "big"),
+        type=type,
+        body=body,
+        index=content_pb.Index(),
+        source="emr-in",
+        received_ms=1_800_000_000_123,
+        stored_ms=1_800_000_000_125,
+        seq=number,
+        partition=5,
+        attempt=1,
+        replayed=False,
+    )
+
+
+async def eventually(condition: Callable[[], bool], *, what: str) -> None:
+    """Turn the loop until the condition holds; for states that no event announces."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DEADLINE_S
+    while not condition():
+        assert loop.time() < deadline, f"not in time: {what}"
+        tick = loop.create_future()
+        loop.call_later(0.005, tick.set_result, None)
+        await tick
