@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters.files import disk
 from adapters.files.disk import (
     Changing,
     NameTaken,
@@ -21,17 +20,21 @@ from adapters.files.disk import (
 from schemas.errors import Unavailable
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_exactly_the_bytes_are_written_and_nothing_else_is_left(tmp_path: Path) -> None:
     content = bytes(range(256)) * 20_000
     assert write_whole(tmp_path / "a.hl7", content)
     assert (tmp_path / "a.hl7").read_bytes() == content
-    assert os.listdir(tmp_path) == ["a.hl7"]
+    assert names(tmp_path) == ["a.hl7"]
 
 
 def test_writing_the_same_twice_is_one_file(tmp_path: Path) -> None:
     assert write_whole(tmp_path / "a", b"x")
     assert not write_whole(tmp_path / "a", b"x")
-    assert os.listdir(tmp_path) == ["a"]
+    assert names(tmp_path) == ["a"]
 
 
 def test_file_with_other_content_is_never_overwritten(tmp_path: Path) -> None:
@@ -39,13 +42,13 @@ def test_file_with_other_content_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(NameTaken):
         write_whole(tmp_path / "a", b"x")
     assert (tmp_path / "a").read_bytes() == b"precious"
-    assert os.listdir(tmp_path) == ["a"]
+    assert names(tmp_path) == ["a"]
 
 
 def test_half_written_file_of_a_crash_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".a.part").write_bytes(b"half")
     assert write_whole(tmp_path / "a", b"whole")
-    assert os.listdir(tmp_path) == ["a"]
+    assert names(tmp_path) == ["a"]
 
 
 def test_half_written_file_that_is_a_link_elsewhere_harms_nothing(tmp_path: Path) -> None:
@@ -62,10 +65,10 @@ def test_full_disk_is_unavailable_and_leaves_nothing(
     def full(_descriptor: int, _content: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(disk.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(Unavailable, match="No space left"):
         write_whole(tmp_path / "a", b"x")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_missing_folder_is_unavailable(tmp_path: Path) -> None:
@@ -79,7 +82,7 @@ def test_file_system_without_hard_links_still_never_overwrites(
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise OSError(errno.EPERM, "no hard links")
 
-    monkeypatch.setattr(disk.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     assert write_whole(tmp_path / "a", b"x")
     with pytest.raises(NameTaken):
         write_whole(tmp_path / "a", b"y")
@@ -92,7 +95,7 @@ def test_moving_takes_a_free_name(tmp_path: Path) -> None:
     for expected in ("a", "a.1", "a.2"):
         (tmp_path / "a").write_bytes(expected.encode())
         assert move_into(tmp_path / "a", done) == done / expected
-    assert sorted(os.listdir(done)) == ["a", "a.1", "a.2"]
+    assert names(done) == ["a", "a.1", "a.2"]
 
 
 def test_move_that_a_crash_cut_in_two_is_finished(tmp_path: Path) -> None:
@@ -102,7 +105,7 @@ def test_move_that_a_crash_cut_in_two_is_finished(tmp_path: Path) -> None:
     os.link(tmp_path / "a", done / "a")
     assert move_into(tmp_path / "a", done) == done / "a"
     assert not (tmp_path / "a").exists()
-    assert os.listdir(done) == ["a"]
+    assert names(done) == ["a"]
 
 
 def test_large_files_and_links_are_not_read(tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_file_that_grows_while_it_is_read_is_refused(
     path = tmp_path / "a"
     path.write_bytes(b"half")
     real = os.fstat
-    calls = []
+    calls: list[int] = []
 
     def growing(descriptor: int) -> os.stat_result:
         status = real(descriptor)
@@ -130,7 +133,7 @@ def test_file_that_grows_while_it_is_read_is_refused(
                 file.write(b" more")
         return status
 
-    monkeypatch.setattr(disk.os, "fstat", growing)
+    monkeypatch.setattr(os, "fstat", growing)
     with pytest.raises(Changing):
         read_whole(path, max_bytes=100)
 

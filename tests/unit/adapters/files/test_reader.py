@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -141,10 +142,10 @@ async def test_refused_and_oversized_files_step_aside_with_a_reason(tmp_path: Pa
 
 async def test_folder_that_vanishes_is_reported_and_taken_up_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path, complete="renamed")
-    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    shutil.move(tmp_path, tmp_path.with_name("elsewhere"))
     assert await bench.reader.look() == 0
     assert bench.runtime.counters.get("folder_unreadable") == 1
-    tmp_path.with_name("elsewhere").rename(tmp_path)
+    shutil.move(tmp_path.with_name("elsewhere"), tmp_path)
     (tmp_path / "a.pdf").write_bytes(b"x")
     assert await bench.reader.look() == 1
 

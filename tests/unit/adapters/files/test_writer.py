@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.contract import Condition
-from adapters.files import WRITER, disk
+from adapters.files import WRITER
 from adapters.files.config import WriterConfig
 from adapters.files.writer import FolderWriter
 from bus.events.protocol import NewEvent
@@ -32,6 +32,10 @@ def config(folder: Path, **more: object) -> WriterConfig:
     )
 
 
+def files_in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
 async def test_each_event_is_one_file_with_exactly_its_bytes(tmp_path: Path) -> None:
     events = MemoryEvents()
     writer = FolderWriter(config(tmp_path / "out", lanes=3), runtime(events, tmp_path))
@@ -46,7 +50,7 @@ async def test_each_event_is_one_file_with_exactly_its_bytes(tmp_path: Path) -> 
         await events.until(lambda: len(events.receipts) == len(bodies))
     await writer.drain(timeout_s=1)
     await writer.stop()
-    files = sorted((tmp_path / "out").iterdir())
+    files = files_in(tmp_path / "out")
     assert [f.read_bytes() for f in files] == bodies
     assert all(f.suffix == ".hl7" for f in files)
 
@@ -56,8 +60,9 @@ async def test_event_that_comes_twice_is_one_file(tmp_path: Path) -> None:
     writer = FolderWriter(config(tmp_path, daily_folders=True), r)
     await writer.write(received(b"x"))
     await writer.write(received(b"x"))
-    assert [p.name for p in tmp_path.iterdir()] == ["2027-01-15"]
-    assert len(list((tmp_path / "2027-01-15").iterdir())) == 1
+    (day,) = files_in(tmp_path)
+    assert day.name == "2027-01-15"
+    assert len(files_in(day)) == 1
     assert r.counters.get("file_written") == 2
     assert r.counters.get("file_written", reason="already_there") == 1
 
@@ -73,7 +78,7 @@ async def test_full_disk_waits_and_is_seen_until_there_is_room(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(disk.os, "write", full)
+        patch.setattr(os, "write", full)
         await events.publish(NewEvent(subject="evt.north.raw.hl7v2.1", type="x", body=b"content"))
         (consumption,) = events.consumptions
         async with asyncio.timeout(DEADLINE_S):
@@ -83,7 +88,7 @@ async def test_full_disk_waits_and_is_seen_until_there_is_room(
     async with asyncio.timeout(DEADLINE_S):
         await events.until(lambda: bool(events.receipts))
     assert writer.health().condition is Condition.HEALTHY
-    assert [p.read_bytes() for p in (tmp_path / "out").iterdir()] == [b"content"]
+    assert [p.read_bytes() for p in files_in(tmp_path / "out")] == [b"content"]
     assert not events.dead_letters
     await writer.stop()
 
