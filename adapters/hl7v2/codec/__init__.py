@@ -29,9 +29,13 @@ from adapters.hl7v2.codec.errors import (
     LimitExceeded,
     PathError,
 )
+from adapters.hl7v2.codec.filter import compile_filter
+from adapters.hl7v2.codec.findings import Finding, Quirk
 from adapters.hl7v2.codec.header import Header, peek
 from adapters.hl7v2.codec.limits import DEFAULT_LIMITS, Limits
+from adapters.hl7v2.codec.message import Message
 from adapters.hl7v2.codec.patient import patient_key
+from adapters.hl7v2.codec.segment import Presence, Segment
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -45,17 +49,23 @@ __all__ = [
     "CharsetError",
     "Condition",
     "DelimitersRefused",
+    "Finding",
     "Header",
     "HeaderMissing",
     "Hl7Error",
     "Level",
     "LimitExceeded",
     "Limits",
+    "Message",
     "MessageFound",
     "MessageRefused",
     "PathError",
+    "Presence",
+    "Quirk",
+    "Segment",
     "Skipped",
     "build_acknowledgement",
+    "compile_filter",
     "parse_acknowledgement",
     "patient_key",
     "peek",
