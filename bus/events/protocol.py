@@ -136,6 +136,8 @@ class ConsumptionStats:
     in_flight: int
     pending: int
     oldest_wait_s: float
+    seconds_to_drain: float | None = None
+    """How long what waits will take at the present rate; None while nothing moves or nothing waits."""
 
 
 class Consumption(Protocol):

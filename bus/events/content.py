@@ -1,0 +1,87 @@
+"""From an event to what is sealed, and from what was opened to what a handler sees."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bus.envelope.types import Envelope
+from bus.events.protocol import NewEvent, ReceivedEvent
+from schemas.errors import MeshError
+from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
+from schemas.subjects import partition_of
+
+MESSAGE_ID_BYTES = 16
+
+
+class UnreadableContent(MeshError, ValueError):
+    """The content is authentic, but this version of the program cannot read it."""
+
+    code: ClassVar[str] = "unreadable_content"
+
+
+def to_content(
+    event: NewEvent, *, message_id: bytes, source: str, now_ms: int
+) -> content_pb.Content:
+    """The content of an event: the body as it is, and what is said about it inside the encryption."""
+    return content_pb.Content(
+        id=message_id,
+        type=event.type,
+        encoding=content_pb.BODY_ENCODING_IDENTITY,
+        raw_size=len(event.body),
+        body=event.body,
+        source=source,
+        received_ms=event.received_ms or now_ms,
+        traceparent=event.traceparent,
+        index=event.index,
+        receipts_from=event.receipts_from,
+    )
+
+
+def body_of(content: content_pb.Content) -> bytes:
+    """The body as its sender had it. Raises `UnreadableContent`."""
+    if content.encoding != content_pb.BODY_ENCODING_IDENTITY:
+        raise UnreadableContent(f"body encoding {content.encoding} is not known here")
+    if content.raw_size != len(content.body):
+        raise UnreadableContent("the body has another size than its content says")
+    return content.body
+
+
+def to_received(
+    envelope: Envelope, *, stored_ms: int, seq: int, attempt: int, replayed: bool
+) -> ReceivedEvent:
+    """What a handler sees of an opened envelope. Raises `UnreadableContent`."""
+    content = envelope.content
+    if len(content.id) != MESSAGE_ID_BYTES:
+        raise UnreadableContent(
+            f"the message id has {len(content.id)} bytes; {MESSAGE_ID_BYTES} are needed"
+        )
+    return ReceivedEvent(
+        subject=envelope.subject,
+        message_id=content.id,
+        type=content.type,
+        body=body_of(content),
+        index=content.index,
+        source=service_name(envelope.sender.service),
+        received_ms=content.received_ms,
+        stored_ms=stored_ms,
+        seq=seq,
+        partition=partition_of(envelope.subject),
+        attempt=attempt,
+        replayed=replayed,
+        traceparent=content.traceparent,
+    )
+
+
+def service_name(spiffe_id: str) -> str:
+    """The service in `spiffe://<mesh>/<site>/<service>`."""
+    return spiffe_id.rpartition("/")[2]
+
+
+__all__ = [
+    "MESSAGE_ID_BYTES",
+    "UnreadableContent",
+    "body_of",
+    "service_name",
+    "to_content",
+    "to_received",
+]

@@ -1,0 +1,151 @@
+"""Publish: sealed, signed and stored before it returns; concurrent calls share one signature and one commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from bus.envelope.types import EpochId, Plain, SealedEnvelope
+from bus.events.commits import CommitLimits, Commits
+from bus.events.content import MESSAGE_ID_BYTES, to_content
+from bus.events.group import Entry
+from bus.events.protocol import NewEvent, StoredEvent
+from bus.events.seals import Seals
+from bus.events.streams import stream_for
+from bus.telemetry.counters import Counters
+from bus.transport.protocol import EventStore
+from schemas import subjects
+from schemas.clock import Clock
+from schemas.errors import Closed, DeadlineExceeded, MeshError
+from schemas.subjects import SiteId
+
+
+class Publisher:
+    """Stores the events of one service into the streams of its site."""
+
+    def __init__(
+        self,
+        *,
+        site: SiteId,
+        store: EventStore,
+        seals: Seals,
+        clock: Clock,
+        counters: Counters,
+        fresh_id: Callable[[], bytes],
+        limits: CommitLimits | None = None,
+    ) -> None:
+        self._site = site
+        self._store = store
+        self._seals = seals
+        self._clock = clock
+        self._counters = counters
+        self._fresh_id = fresh_id
+        self._limits = limits or CommitLimits()
+        self._commits: dict[str, Commits] = {}
+        self._unpublished: dict[EpochId, bytes] = {}
+        self._packages = asyncio.Lock()
+        self._closed = False
+
+    async def publish(self, event: NewEvent, *, timeout_s: float) -> StoredEvent:
+        """Seal and store one event of this site; returns when it is durable.
+
+        Raises `SubjectError`, `StreamFull`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`, `Closed`.
+        """
+        if self._closed:
+            raise Closed("this publisher was stopped")
+        subjects.subject(event.subject)
+        stream = stream_for(event.subject, self._site)
+        message_id = event.message_id or self._fresh_id()
+        if len(message_id) != MESSAGE_ID_BYTES:
+            raise ValueError(f"a message id has {MESSAGE_ID_BYTES} bytes, not {len(message_id)}")
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        entry = Entry(event, message_id, deadline_s, loop.create_future())
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await self._into(stream).add(entry)
+                return await entry.result
+        except TimeoutError as late:
+            if isinstance(late, MeshError):
+                raise
+            self._counters.add("publish_failed", who=stream, reason=DeadlineExceeded.code)
+            raise DeadlineExceeded(
+                f"not known to be stored within {timeout_s} s; sending it again with the same message id is safe"
+            ) from None
+        finally:
+            _abandon(entry)
+
+    def _into(self, stream: str) -> Commits:
+        commits = self._commits.get(stream)
+        if commits is None:
+            commits = self._commits[stream] = Commits(
+                stream=stream,
+                store=self._store,
+                seal=self._seal,
+                plain=self._plain,
+                counters=self._counters,
+                limits=self._limits,
+            )
+        return commits
+
+    def _plain(self, entry: Entry) -> Plain:
+        content = to_content(
+            entry.event,
+            message_id=entry.message_id,
+            source=self._seals.service,
+            now_ms=self._clock.now_ms(),
+        )
+        return Plain(subject=entry.event.subject, content=content)
+
+    async def _seal(self, plains: Sequence[Plain]) -> Sequence[SealedEnvelope | MeshError]:
+        try:
+            sealed: Sequence[SealedEnvelope | MeshError] = self._sealed(plains)
+        except MeshError as error:
+            # one that may not be sealed must not refuse its neighbours
+            sealed = [error] if len(plains) == 1 else [self._sealed_alone(p) for p in plains]
+        await self._publish_packages()
+        return sealed
+
+    def _sealed(self, plains: Sequence[Plain]) -> tuple[SealedEnvelope, ...]:
+        batch = self._seals.seal(plains)
+        self._unpublished.update(batch.key_packages)
+        return batch.envelopes
+
+    def _sealed_alone(self, plain: Plain) -> SealedEnvelope | MeshError:
+        try:
+            return self._sealed([plain])[0]
+        except MeshError as error:
+            return error
+
+    async def _publish_packages(self) -> None:
+        """Have every key package where readers find it before an envelope that needs it leaves.
+
+        Packages that could not be published stay here for the next commit: the sealer gives each only once. Commits
+        into other streams may use the same epoch, so they wait here too.
+        """
+        if not self._unpublished and not self._packages.locked():
+            return
+        async with self._packages:
+            for epoch, package in list(self._unpublished.items()):
+                await self._seals.publish_package(epoch, package)
+                del self._unpublished[epoch]
+
+    async def drain(self) -> None:
+        """Return when everything that was published has its answer."""
+        for commits in tuple(self._commits.values()):
+            await commits.settled()
+
+    async def stop(self) -> None:
+        """Take nothing more; callers that still wait get `Unavailable`."""
+        self._closed = True
+        for commits in self._commits.values():
+            await commits.stop()
+
+
+def _abandon(entry: Entry) -> None:
+    """Its caller has left: what was not taken up yet is not sent for nobody."""
+    if not entry.result.cancel() and not entry.result.cancelled():
+        entry.result.exception()  # an answer that came too late has been seen
+
+
+__all__ = ["Publisher"]
