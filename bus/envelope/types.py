@@ -72,6 +72,18 @@ class MayNotRead(MeshError, PermissionError):
     code: ClassVar[str] = "may_not_read"
 
 
+class NobodyMayRead(MeshError, PermissionError):
+    """No service may read the subject: a message sealed for nobody would be lost, so it is not sealed."""
+
+    code: ClassVar[str] = "nobody_may_read"
+
+
+class ContentTooLarge(MeshError, ValueError):
+    """The message is larger than the setting `max_envelope_bytes` allows; no receiver would take it."""
+
+    code: ClassVar[str] = "content_too_large"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """A verified service certificate: what the directory answers with."""
@@ -155,11 +167,13 @@ class Envelope:
 __all__ = [
     "Certificate",
     "CertificateId",
+    "ContentTooLarge",
     "Directory",
     "Envelope",
     "EpochId",
     "KeyPackageMissing",
     "MayNotRead",
+    "NobodyMayRead",
     "Plain",
     "Reason",
     "Refused",
