@@ -1,6 +1,7 @@
 """MLLP frames (HL7 v2 Transport, Minimal Lower Layer Protocol, Release 1): `<VT> message <FS><CR>`. Pure.
 
-A decoder answers with the same events however the bytes are split, holds at most one message, and never raises on input.
+A decoder answers with the same events however the bytes are split, holds at most one message, and never raises on
+input.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class FrameProblem(StrEnum):
 
     OUTSIDE = "bytes_outside_frame"
     """Bytes before a start block or after an end block."""
+    UNOPENED = "missing_start_block"
+    """An end block without a start block; `head` is what stood before it."""
     UNTERMINATED = "missing_terminator"
     """A new start block before the end block of the last frame."""
     TRUNCATED = "truncated_frame"
@@ -168,6 +171,8 @@ class FrameDecoder:
             self._held_fs = False
             if self._state is _State.INSIDE:
                 self._partial += FS
+            elif self._state is _State.OUTSIDE:
+                self._add_outside(FS)
         self._report_outside()
         if self._state is _State.INSIDE:
             self._report(FrameProblem.TRUNCATED, len(self._partial), self._head())
@@ -186,6 +191,7 @@ class FrameDecoder:
             and self._state is _State.OUTSIDE
             and self._end_marker is _END
             and not self._outside_size
+            and not self._held_fs
             and content.startswith(VT)
             and content.find(_END) == size + 1
             and content.find(VT, 1) < 0
@@ -202,14 +208,32 @@ class FrameDecoder:
             self._read_outside(chunk)
 
     def _read_outside(self, chunk: _Chunk) -> None:
-        start = chunk.start_at()
+        start, end = chunk.start_at(), chunk.end_at()
         room = HEAD_BYTES - self._outside_size
-        stop = min(start, chunk.pos + room)
-        self._add_outside(chunk.content[chunk.pos : stop])
+        stop = min(start, end, chunk.pos + room)
+        piece = self._without_held(chunk, stop)
         chunk.pos = stop
-        if stop == start < len(chunk.content) and not self.hopeless:
+        self._add_outside(piece)
+        if self.hopeless:
+            return
+        if stop == end < len(chunk.content):
+            chunk.pos += len(self._end_marker)
+            self._state = _State.OUTSIDE if self._end_marker is _END else _State.ENDED
+            self._report_outside(FrameProblem.UNOPENED)
+        elif stop == start < len(chunk.content):
             chunk.pos += 1
             self._state = _State.INSIDE
+
+    def _without_held(self, chunk: _Chunk, stop: int) -> bytes:
+        """The bytes up to `stop`; an FS at the very end of a chunk waits for the byte that follows it."""
+        if (
+            stop == len(chunk.content)
+            and self._end_marker is _END
+            and chunk.content.endswith(FS, chunk.pos)
+        ):
+            self._held_fs = True
+            return chunk.content[chunk.pos : -1]
+        return chunk.content[chunk.pos : stop]
 
     def _add_outside(self, content: bytes) -> None:
         self._outside_size += len(content)
@@ -217,19 +241,16 @@ class FrameDecoder:
         if self._outside_size >= HEAD_BYTES:
             self._report_outside()
 
-    def _report_outside(self) -> None:
-        if self._outside_size:
+    def _report_outside(self, code: FrameProblem = FrameProblem.OUTSIDE) -> None:
+        if self._outside_size or code is FrameProblem.UNOPENED:
             size, head = self._outside_size, bytes(self._outside_head)
             self._outside_size, self._outside_head = 0, bytearray()
-            self._report(FrameProblem.OUTSIDE, size, head)
+            self._report(code, size, head)
 
     def _read_frame(self, chunk: _Chunk) -> None:
         start, end = chunk.start_at(), chunk.end_at()
         stop = min(start, end)
-        piece = chunk.content[chunk.pos : stop]
-        if stop == len(chunk.content) and self._end_marker is _END and piece.endswith(FS):
-            self._held_fs = True
-            piece = piece[:-1]
+        piece = self._without_held(chunk, stop)
         chunk.pos = stop
         if piece and not self._add_to_frame(piece):
             return
@@ -269,7 +290,7 @@ class FrameDecoder:
         self._partial = bytearray()
 
     def _restart_frame(self) -> None:
-        """A start block inside a frame: the frame before it never ended. Start blocks in a row count as bytes outside."""
+        """A start block inside a frame: the frame before it never ended. Start blocks in a row are bytes outside."""
         if not self._partial:
             self._add_outside(VT)
             return

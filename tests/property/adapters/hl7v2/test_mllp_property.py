@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +40,7 @@ def test_single_bytes_give_the_same_events_as_one_piece(
 @given(wire=_WIRE, cuts=st.lists(st.integers(0, 200), max_size=6), cr_optional=st.booleans())
 def test_any_split_gives_the_same_events(wire: bytes, cuts: list[int], cr_optional: bool) -> None:
     places = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-    pieces = [wire[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [wire[a:b] for a, b in pairwise(places)]
     whole = run([wire], limit=12, cr_optional=cr_optional)
     assert run(pieces, limit=12, cr_optional=cr_optional) == whole
 

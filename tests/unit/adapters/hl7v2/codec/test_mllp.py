@@ -65,6 +65,13 @@ def test_bytes_between_frames_are_reported_and_cost_no_frame() -> None:
     ]
 
 
+def test_end_block_without_start_block_reports_what_stood_before_it() -> None:
+    unit = decoder()
+    events = [e for byte in b"MSH|x\r\x1c\r" for e in unit.feed(bytes([byte]))]
+    assert events == [Problem(FrameProblem.UNOPENED, 6, b"MSH|x\r")]
+    assert unit.feed(frame(b"next")) == [Frame(b"next")]
+
+
 def test_new_start_block_reports_the_frame_that_never_ended_and_keeps_the_new_one() -> None:
     events = decoder().feed(b"\x0bfirst" + frame(b"second"))
     assert events == [Problem(FrameProblem.UNTERMINATED, 5, b"first"), Frame(b"second")]
