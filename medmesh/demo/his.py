@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from adapters.hl7v2.codec.acknowledgement import AckCode, build_acknowledgement
 from adapters.hl7v2.codec.errors import Hl7Error
@@ -81,9 +82,9 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (what create_server promises; narrows the type)
-        self._transport = transport
-        self._his.opened(transport)
+        # What create_server promises; uvloop has classes of its own, so that isinstance would say no.
+        self._transport = cast("asyncio.Transport", transport)
+        self._his.opened(self._transport)
 
     def data_received(self, content: bytes) -> None:
         if self._transport is None:
