@@ -16,7 +16,7 @@ from adapters.hl7v2.exchange import Exchange
 from adapters.hl7v2.link import Link, LinkState, Target
 from adapters.hl7v2.tls import client_context
 from bus.events.protocol import ConsumeSpec, Consumption, Receipt, ReceivedEvent, Rejected
-from schemas.errors import Unavailable
+from schemas.errors import MeshError, Unavailable
 
 _DOUBTS: Final = 4096
 """Messages remembered as sent without an answer, so that their resend is counted as one."""
@@ -32,6 +32,7 @@ class MllpClient:
             compile_filter(config.filter, charset=config.charset) if config.filter else None
         )
         self._undecided: set[bytes] = set()
+        self._trouble = ""
         self._links: tuple[Link, ...] = ()
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._doubts: OrderedDict[bytes, None] = OrderedDict()
@@ -86,7 +87,9 @@ class MllpClient:
                 condition=Condition.DEGRADED,
                 detail=f"{where}: {away[0].state.value}{reason}{tail}",
             )
-        open_links = sum(link.state is LinkState.CONNECTED for link in self._links)
+        if self._trouble:
+            return Health(condition=Condition.DEGRADED, detail=f"{where}: {self._trouble}{tail}")
+        open_links = sum(link.is_open for link in self._links)
         detail = f"{where}: {open_links} of {len(self._links)} connections open{tail}"
         return Health(condition=Condition.HEALTHY, detail=detail)
 
@@ -118,6 +121,10 @@ class MllpClient:
             except Unavailable:
                 self._doubt(event.message_id)
                 raise
+            except MeshError as error:
+                self._trouble = str(error)
+                raise
+        self._trouble = ""
         self._doubts.pop(event.message_id, None)
         self._count("message_delivered", receipt.outcome.name.lower())
         return receipt

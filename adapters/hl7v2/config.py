@@ -39,11 +39,23 @@ def _cidr(text: str) -> str:
     return text
 
 
+def _charset(name: str) -> str:
+    link_charset(name)
+    return name
+
+
+def _filter(text: str) -> str:
+    if text:
+        compile_filter(text)
+    return text
+
+
 def _one_or_many(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
 Address = Annotated[str, AfterValidator(_address)]
+Charset = Annotated[str, AfterValidator(_charset)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 SubjectPattern = Annotated[str, AfterValidator(subjects.pattern)]
 Token = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
@@ -175,7 +187,7 @@ class MllpServerConfig(AdapterConfig):
     ack_timeout_s: float = Field(
         default=30.0, gt=0, description="AE when delivered or applied does not hold by then."
     )
-    charset: str = Field(
+    charset: Charset = Field(
         default="ASCII", description="Charset (HL7 table 0211) of messages whose MSH-18 is empty."
     )
     processing_ids: tuple[str, ...] = Field(
@@ -189,7 +201,6 @@ class MllpServerConfig(AdapterConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        link_charset(self.charset)
         if self.ack.needs_receipts and not self.receipts_from:
             raise ValueError(
                 f'ack = "{self.ack.value}" needs receipts_from: the names of the adapters whose answer it waits for'
@@ -228,10 +239,10 @@ class MllpClientConfig(AdapterConfig):
     subscribe: Annotated[tuple[SubjectPattern, ...], BeforeValidator(_one_or_many)] = Field(
         min_length=1, description="Subject pattern or patterns of what this system gets."
     )
-    filter: str = Field(
+    filter: Annotated[str, AfterValidator(_filter)] = Field(
         default="", description="Which of them, e.g. MSH-9.1 in ('ADT', 'ORM'); empty: all."
     )
-    charset: str | None = Field(
+    charset: Charset | None = Field(
         default=None, description="Charset that the filter reads messages in whose MSH-18 is empty."
     )
     lanes: int = Field(
@@ -271,14 +282,6 @@ class MllpClientConfig(AdapterConfig):
         default=False,
         description="At the very first start: begin with new messages instead of the oldest stored.",
     )
-
-    @model_validator(mode="after")
-    def _filter_compiles(self) -> Self:
-        if self.charset is not None:
-            link_charset(self.charset)
-        if self.filter:
-            compile_filter(self.filter)
-        return self
 
 
 __all__ = [

@@ -132,12 +132,12 @@ class MllpConnection(asyncio.Protocol):
             self._abort()
 
     def eof_received(self) -> bool:
-        """Finish what came; a half-closed peer still gets its answers."""
+        """Finish what came; a half-closed peer still gets its answers, except under TLS, which knows no half."""
         self._enqueue(self._decoder.finish())
         self._frame_began_s = None
         self._ending = True
         self._close_when_done()
-        return True
+        return self._transport is not None and not self._transport.get_extra_info("sslcontext")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the peer. Whole messages in hand are still stored: their sender will ask again."""
@@ -262,7 +262,7 @@ class MllpConnection(asyncio.Protocol):
         reply = await self._works.accept(message)
         await self._send(reply.now)
         if reply.later is not None:
-            await self._owe(asyncio.get_running_loop().create_task(reply.later))
+            await self._owe(asyncio.get_running_loop().create_task(reply.later()))
         elif reply.close:
             self._ending = True
             self._inbox.clear()

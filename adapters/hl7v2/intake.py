@@ -12,7 +12,7 @@ stored already, and that sending it again unchanged is safe, since it has the sa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class Reply:
     """What to tell the sender: at once, and later beside the messages that follow."""
 
     now: bytes | None = None
-    later: Coroutine[Any, Any, bytes | None] | None = None
+    later: Callable[[], Coroutine[Any, Any, bytes | None]] | None = None
     close: bool = False
     """The bytes cannot be answered: close the connection."""
 
@@ -86,7 +86,7 @@ class Intake:
             return Reply(now=self._answer(header, verdict, application_code("AL", verdict)))
         return Reply(
             now=self._answer(header, verdict, accept_code(header.accept_acknowledgement, verdict)),
-            later=self._application_answer(header, message_id),
+            later=lambda: self._application_answer(header, message_id),
         )
 
     def refuse(self, problem: Problem) -> bytes | None:

@@ -131,6 +131,11 @@ class Link:
         self.state = LinkState.NEVER
         self.reason = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection now."""
+        return self._wire is not None and not self._wire.ended
+
     async def send(self, message: bytes) -> None:
         """Write one message to a connection that is known to be alive. Raises `Unavailable`, `UnframableMessage`."""
         framed = frame(message)

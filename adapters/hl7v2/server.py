@@ -91,6 +91,8 @@ class MllpServer:
         if self._draining:
             return Health(condition=Condition.DEGRADED, detail="draining: takes nothing new")
         trouble = self._intake.trouble
+        if self._sweeper is None or self._sweeper.done():
+            trouble = "deadlines of connections are not enforced any more; restart the adapter"
         if trouble:
             return Health(condition=Condition.DEGRADED, detail=trouble)
         return Health(
