@@ -1,0 +1,473 @@
+"""One lasting connection to NATS, made of short-lived clients of nats-py.
+
+nats-py's own reconnect is switched off: it keeps half-written buffers, forgotten pings and a dead read loop from one
+connection to the next. Here each connection is a fresh client; what must survive (subscriptions, waiting callers) is
+held by this class and handed to the next client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as ClientSubscription
+
+from bus.telemetry.counters import Counters
+from bus.transport.nats.errors import Violation, from_client, violation
+from bus.transport.nats.options import Credentials, NatsOptions
+from bus.transport.protocol import Incoming, LinkState, PayloadTooLarge
+from schemas.errors import Closed, ConfigurationError, MeshError, PermissionRefused, Unavailable
+
+_log: Final = structlog.get_logger(__name__)
+_LOOK_S: Final = 0.25
+"""How often the client's state is read: nats-py does not report every death of its read loop."""
+_CLOSE_S: Final = 2.0
+_FOREVER_S: Final = 10 * 365 * 86400
+
+
+@dataclass(eq=False, slots=True)
+class Registration:
+    """A subscription that outlives clients."""
+
+    subject: str
+    queue: str
+    handler: Callable[[Incoming], None]
+    live: ClientSubscription | None = None
+
+
+class Generation:
+    """One client and its end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.client = Client()
+        self.dead = asyncio.Event()
+        self.reason = ""
+        self.last_error: Exception | None = None
+
+    def end(self, reason: str) -> None:
+        """Declare the client dead; the first reason stays."""
+        if not self.dead.is_set():
+            self.reason = reason
+            self.dead.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether messages can go out on this client."""
+        if not self.dead.is_set() and not self.client.is_connected:
+            self.end("connection_lost")
+        return not self.dead.is_set()
+
+
+class Connection:
+    """Connects, stays connected, tells who wants to know. One per `Transport`."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        name: str,
+        tls: ssl.SSLContext | None,
+        credentials: Credentials,
+        options: NatsOptions,
+        counters: Counters,
+        rng: random.Random,
+    ) -> None:
+        if not servers:
+            raise ConfigurationError("nats.servers: at least one server is needed")
+        self.options = options
+        self.name = name
+        self.counters = counters
+        self._servers = list(servers)
+        self._tls = tls
+        self._credentials = credentials
+        self._rng = rng
+        self._generation: Generation | None = None
+        self._born = 0
+        self._turn = 0
+        self._state = LinkState.RECONNECTING
+        self._changed = asyncio.Event()
+        self._registrations: dict[Registration, None] = {}
+        self._lost: list[Callable[[], None]] = []
+        self._restored: list[Callable[[], None]] = []
+        self._violated: list[Callable[[Violation], None]] = []
+        self._refusals: Counter[tuple[str, str]] = Counter()
+        self._keeper: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[object]] = set()
+
+    # -- state ---------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> LinkState:
+        """Whether the server can be reached now."""
+        return self._state
+
+    @property
+    def generation(self) -> int:
+        """Number of the present client; grows with each reconnect."""
+        return self._born
+
+    @property
+    def max_payload(self) -> int:
+        """The largest payload that the server takes, in bytes."""
+        generation = self._generation
+        return generation.client.max_payload if generation is not None else 1024 * 1024
+
+    def on_lost(self, call: Callable[[], None]) -> None:
+        """Call back when the connection is lost."""
+        self._lost.append(call)
+
+    def on_restored(self, call: Callable[[], None]) -> None:
+        """Call back when the connection is back, with all subscriptions in place."""
+        self._restored.append(call)
+
+    def on_violation(self, call: Callable[[Violation], None]) -> None:
+        """Call back when the server refuses a subject."""
+        self._violated.append(call)
+
+    def refusals(self, kind: str, subject: str) -> int:
+        """How often the server refused `publish` or `subscription` on a subject on the present client."""
+        return self._refusals[kind, subject.lower()]
+
+    def forget(self, call: Callable[..., None]) -> None:
+        """Take a callback back."""
+        for calls in (self._lost, self._restored, self._violated):
+            if call in calls:
+                calls.remove(call)
+
+    async def ready(self, timeout_s: float) -> None:
+        """Wait for the connection. Raises `Closed`, and `Unavailable` after `timeout_s`."""
+        if self._state is LinkState.CONNECTED:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._state is LinkState.RECONNECTING:
+                    await self._changed.wait()
+        except TimeoutError:
+            raise Unavailable(
+                f"{self.name}: no NATS server was reachable for {timeout_s:.1f} s"
+            ) from None
+        if self._state is LinkState.CLOSED:
+            raise Closed(f"{self.name}: the connection is closed")
+
+    def _set_state(self, state: LinkState) -> None:
+        if self._state is not state:
+            self._state = state
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    # -- lifecycle -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect for the first time. Raises `Unavailable`, `PermissionRefused`."""
+        try:
+            async with asyncio.timeout(self.options.start_timeout_s):
+                generation = await self._connect_patiently(first=True)
+        except TimeoutError:
+            raise Unavailable(
+                f"no NATS server answered at {', '.join(map(_without_secret, self._servers))} within "
+                f"{self.options.start_timeout_s:.0f} s"
+            ) from None
+        self._adopt(generation)
+        self._keeper = asyncio.create_task(self._keep(generation), name=f"nats-keeper-{self.name}")
+
+    async def close(self) -> None:
+        """Send what is pending and disconnect."""
+        if self._state is LinkState.CLOSED:
+            return
+        with contextlib.suppress(MeshError):
+            await self.round_trip(_CLOSE_S)
+        self._set_state(LinkState.CLOSED)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        for call in tuple(self._lost):
+            call()
+        if self._generation is not None:
+            self._generation.end("closed")
+            await asyncio.wait([self._spawn(self._generation.client.close())], timeout=_CLOSE_S)
+        for task in tuple(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[object]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.counters.add("transport_cleanup_failed", who=self.name)
+
+    async def _keep(self, generation: Generation) -> None:
+        while True:
+            await self._watch(generation)
+            self._lose(generation)
+            generation = await self._connect_patiently(first=False)
+            self._adopt(generation)
+
+    def _adopt(self, generation: Generation) -> None:
+        self._generation = generation
+        self._refusals.clear()
+        self._set_state(LinkState.CONNECTED)
+        if generation.number > 1:
+            self.counters.add("link_restored", who=self.name)
+            _log.info("link_restored", instance=self.name)
+        for call in tuple(self._restored):
+            call()
+
+    def _lose(self, generation: Generation) -> None:
+        self._set_state(LinkState.RECONNECTING)
+        self.counters.add("link_lost", who=self.name, reason=generation.reason)
+        _log.warning("link_lost", instance=self.name, reason=generation.reason)
+        for call in tuple(self._lost):
+            call()
+        # A stalled socket can hold close() up for minutes; the next connection does not wait for it.
+        self._spawn(generation.client.close())
+
+    async def _watch(self, generation: Generation) -> None:
+        """Return when the client is dead."""
+        loop = asyncio.get_running_loop()
+        ping_at = loop.time() + self.options.ping_interval_s
+        while generation.alive:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await generation.dead.wait()
+            if loop.time() < ping_at:
+                continue
+            try:
+                await self._ping(generation, self.options.ping_timeout_s)
+            except Unavailable:
+                generation.end("stalled")
+            ping_at = loop.time() + self.options.ping_interval_s
+
+    # -- connecting ----------------------------------------------------------------------------
+
+    async def _connect_patiently(self, *, first: bool) -> Generation:
+        wait_s = self.options.reconnect_wait_s
+        while True:
+            for _ in range(len(self._servers)):
+                try:
+                    return await self._connect_once()
+                except PermissionRefused:
+                    if first:
+                        raise
+                    self.counters.add("link_refused", who=self.name, reason="permission_refused")
+                except MeshError as error:
+                    self.counters.add("link_refused", who=self.name, reason=error.code)
+            await asyncio.sleep(wait_s * self._rng.uniform(0.5, 1.0))
+            wait_s = min(wait_s * 2, self.options.reconnect_wait_max_s)
+
+    async def _connect_once(self) -> Generation:
+        server = self._servers[self._turn % len(self._servers)]
+        self._turn += 1
+        generation = Generation(self._born + 1)
+        try:
+            async with asyncio.timeout(self.options.connect_timeout_s):
+                await generation.client.connect(**self._client_options(server, generation))
+                for registration in tuple(self._registrations):
+                    await self._subscribe(generation, registration)
+                await self._ping(generation, self.options.connect_timeout_s)
+        except (OSError, nats.errors.Error, TimeoutError, MeshError, ValueError) as error:
+            self._spawn(generation.client.close())
+            raise from_client(generation.last_error or error, what="connect to NATS") from error
+        except BaseException:
+            self._spawn(generation.client.close())
+            raise
+        self._born = generation.number
+        self._learn_servers(generation.client)
+        return generation
+
+    def _client_options(self, server: str, generation: Generation) -> dict[str, Any]:
+        async def failed(error: Exception) -> None:
+            self._client_failed(generation, error)
+
+        async def ended() -> None:
+            generation.end("connection_lost")
+
+        secret, options = self._credentials, self.options
+        chosen: dict[str, Any] = {
+            "servers": [server],
+            "name": self.name,
+            "error_cb": failed,
+            "disconnected_cb": ended,
+            "closed_cb": ended,
+            "allow_reconnect": False,
+            "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0,
+            "connect_timeout": options.connect_timeout_s,
+            "ping_interval": _FOREVER_S,  # _watch pings, and does not forget a lost answer
+            "pending_size": 0,  # never block inside nats-py: `publish` has its own bound
+            "inbox_prefix": options.inbox_prefix,
+            "tls_handshake_first": options.tls_first,
+        }
+        if self._tls is not None:
+            chosen["tls"] = self._tls
+        if secret.user:
+            chosen.update(user=secret.user, password=secret.password)
+        if secret.token:
+            chosen["token"] = secret.token
+        if secret.credentials_file is not None:
+            chosen["user_credentials"] = str(secret.credentials_file)
+        return chosen
+
+    def _client_failed(self, generation: Generation, error: Exception) -> None:
+        generation.last_error = error
+        refused = violation(str(error))
+        if refused is not None:
+            self.counters.add("permission_refused", who=self.name, reason=refused.kind)
+            self._refusals[refused.kind, refused.subject] += 1
+            for call in tuple(self._violated):
+                call(refused)
+        elif isinstance(error, nats.errors.SlowConsumerError):
+            self.counters.add("message_dropped", who=self.name, reason="slow_subscriber")
+        elif isinstance(error, OSError | nats.errors.StaleConnectionError):
+            generation.end("connection_lost")
+        else:
+            self.counters.add("client_error", who=self.name, reason=type(error).__name__)
+
+    def _learn_servers(self, client: Client) -> None:
+        for found in client.discovered_servers:
+            url = found.geturl()
+            if url not in self._servers:
+                self._servers.append(url)
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _live(self) -> Generation:
+        generation = self._generation
+        if self._state is LinkState.CLOSED:
+            raise Closed(f"{self.name}: the connection is closed")
+        if self._state is not LinkState.CONNECTED or generation is None or not generation.alive:
+            raise Unavailable(f"{self.name}: the connection to NATS is lost")
+        return generation
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        reply: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Hand one message to the socket's queue. Never waits, except at the bound `pending_bytes`.
+
+        Raises `Unavailable` while disconnected, `PayloadTooLarge`, `SubjectError`, `Closed`.
+        """
+        generation = self._live()
+        if generation.client.pending_data_size > self.options.pending_bytes:
+            await self._drain(generation)
+        size = len(payload)
+        if size > generation.client.max_payload:
+            raise PayloadTooLarge(
+                f"message of {size} bytes; the server takes at most {generation.client.max_payload} (max_payload)"
+            )
+        try:
+            await generation.client.publish(
+                subject, payload, reply, dict(headers) if headers else None
+            )
+        except nats.errors.Error as error:
+            if generation.alive:
+                raise from_client(error, what="publish") from None
+            raise Unavailable(f"{self.name}: the connection to NATS is lost") from None
+
+    async def _drain(self, generation: Generation) -> None:
+        """Wait until half of the bound is free. nats-py tells nobody when it has written, so this looks."""
+        while generation.client.pending_data_size > self.options.pending_bytes // 2:
+            await asyncio.sleep(0.001)
+            if not generation.alive:
+                raise Unavailable(f"{self.name}: the connection to NATS is lost")
+
+    async def round_trip(self, timeout_s: float) -> None:
+        """Return when the server has taken in everything sent before: its refusals have arrived by then.
+
+        Raises `Unavailable`.
+        """
+        await self._ping(self._live(), timeout_s)
+
+    async def _ping(self, generation: Generation, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                # nats-py writes a ping ahead of what is queued: let the queue go first
+                while generation.client.pending_data_size:
+                    await asyncio.sleep(0 if generation.client.pending_data_size < 65536 else 0.001)
+                    if not generation.alive:
+                        raise Unavailable(f"{self.name}: the connection to NATS is lost")
+                # Never cancelled while the client lives: nats-py's reader dies on the answer to a cancelled ping.
+                pong = self._spawn(generation.client.rtt(timeout=_FOREVER_S))
+                ended = asyncio.ensure_future(generation.dead.wait())
+                try:
+                    await asyncio.wait((pong, ended), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    ended.cancel()
+                if not pong.done():
+                    pong.cancel()
+        except TimeoutError:
+            raise Unavailable(f"{self.name}: no answer to a ping within {timeout_s} s") from None
+        if not generation.alive:
+            raise Unavailable(f"{self.name}: the connection to NATS is lost")
+
+    async def subscribe(
+        self, subject: str, handler: Callable[[Incoming], None], *, queue: str = ""
+    ) -> Registration:
+        """Subscribe, now and after each reconnect. Raises `Unavailable`, `SubjectError`, `Closed`."""
+        generation = self._live()
+        registration = Registration(subject, queue, handler)
+        await self._subscribe(generation, registration)
+        self._registrations[registration] = None
+        return registration
+
+    async def _subscribe(self, generation: Generation, registration: Registration) -> None:
+        async def arrived(message: Msg) -> None:
+            if not generation.dead.is_set():
+                registration.handler(_incoming(message))
+
+        try:
+            registration.live = await generation.client.subscribe(
+                registration.subject, registration.queue, cb=arrived
+            )
+        except nats.errors.Error as error:
+            raise from_client(error, what=f"subscribe to {registration.subject}") from None
+
+    async def unsubscribe(self, registration: Registration, *, hand_over: bool = False) -> None:
+        """Stop; with `hand_over` messages that had arrived are handled first."""
+        self._registrations.pop(registration, None)
+        live, registration.live = registration.live, None
+        generation = self._generation
+        if live is None or generation is None or not generation.alive:
+            return
+        if hand_over:
+            while live.pending_msgs and generation.alive:  # noqa: ASYNC110 -- nats-py tells nobody when it has handed over
+                await asyncio.sleep(0)
+        with contextlib.suppress(nats.errors.Error):
+            await live.unsubscribe()
+
+
+def _incoming(message: Msg) -> Incoming:
+    headers = message.headers
+    return Incoming(
+        subject=message.subject,
+        payload=message.data,
+        reply=message.reply,
+        # nats-py mixes members of a str enum into the keys
+        headers={str.__str__(key): value for key, value in headers.items()} if headers else None,
+    )
+
+
+def _without_secret(server: str) -> str:
+    scheme, _, rest = server.rpartition("://")
+    return f"{scheme or 'nats'}://{rest.rpartition('@')[2]}"
+
+
+__all__ = ["Connection", "Registration"]

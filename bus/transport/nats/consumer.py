@@ -1,0 +1,389 @@
+"""A durable pull consumer with credits: in order, or the reader is told.
+
+Each epoch (from one rewind to the next) has an inbox of its own. A rewind gives up the old inbox first, so that neither
+messages on their way nor standing requests of the old epoch can reach the new one, then resets the consumer on the
+server, then asks on the new inbox, where consumer sequences must come as 1, 2, 3 … without a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bus.transport.nats.api import NS, JetStream, Json
+from bus.transport.nats.connection import Registration
+from bus.transport.nats.streams import consumer_state
+from bus.transport.protocol import (
+    ConsumerEvents,
+    ConsumerSpec,
+    ConsumerState,
+    Delivery,
+    Incoming,
+    LinkState,
+    NotFound,
+)
+from schemas.errors import Closed, DeadlineExceeded, MeshError, Unavailable
+from schemas.subjects import matches
+
+_RESET_S: Final = 2.0
+_AGAIN_S: Final = 0.1
+_MOST_PULLED: Final = 10_000
+
+
+async def open_consumer(
+    jetstream: JetStream, spec: ConsumerSpec, events: ConsumerEvents
+) -> NatsConsumer:
+    """Create or take up the durable consumer of `spec`."""
+    found = await _ensure(jetstream, spec)
+    consumer = NatsConsumer(jetstream, spec, events)
+    state = consumer_state(found)
+    try:
+        if state.unacknowledged or state.delivered > state.ack_floor:
+            # an earlier reader died with messages in hand
+            await consumer.rewind(state.ack_floor + 1)
+        else:
+            await consumer.begin(next_delivery=found["delivered"]["consumer_seq"] + 1)
+    except BaseException:
+        await consumer.close()
+        raise
+    return consumer
+
+
+async def _ensure(jetstream: JetStream, spec: ConsumerSpec, *, start: int = 0) -> Json:
+    """The consumer's CONSUMER.INFO, after creating it (from stream sequence `start`) or bringing it to `spec`."""
+    wanted = _config(spec)
+    try:
+        found = await jetstream.ask(f"CONSUMER.INFO.{spec.stream}.{spec.name}")
+    except NotFound:
+        if spec.deliver_new and not start:
+            info = await jetstream.ask(f"STREAM.INFO.{spec.stream}")
+            start = info["state"]["last_seq"] + 1
+        # by sequence even for "new": the server refuses to reset a consumer that began with "new"
+        where: Json = {"deliver_policy": "all"}
+        if start > 1:
+            where = {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
+        return await _create(jetstream, spec, {**wanted, **where})
+    config = found["config"]
+    if all(config.get(key) == value for key, value in wanted.items()):
+        return found
+    kept = {k: v for k, v in config.items() if k not in ("filter_subject", "filter_subjects")}
+    return await _create(jetstream, spec, {**kept, **wanted})
+
+
+async def _create(jetstream: JetStream, spec: ConsumerSpec, config: Json) -> Json:
+    verb = f"CONSUMER.CREATE.{spec.stream}.{spec.name}"
+    if "filter_subject" in config:
+        verb += f".{config['filter_subject']}"
+    question = {"stream_name": spec.stream, "config": config, "action": ""}
+    return await jetstream.ask(verb, question)
+
+
+def _config(spec: ConsumerSpec) -> Json:
+    patterns = [
+        p for p in spec.patterns if not any(p != q and matches(q, p) for q in spec.patterns)
+    ]
+    filters: Json = {"filter_subjects": patterns}
+    if len(patterns) == 1:
+        filters = {"filter_subject": patterns[0]}
+    return {
+        "name": spec.name,
+        "durable_name": spec.name,
+        "ack_policy": "explicit",
+        "ack_wait": int(spec.ack_wait_s * NS),
+        "max_ack_pending": spec.max_ack_pending,
+        "max_deliver": -1,
+        "replay_policy": "instant",
+        **(filters if patterns else {}),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """What `$JS.ACK.…` of a delivery tells (ADR-15)."""
+
+    deliveries: int
+    seq: int
+    consumer_seq: int
+    stored_ms: int
+    pending: int
+
+
+def _read_meta(reply: str) -> _Meta:
+    """`$JS.ACK[.<domain>.<account>].<stream>.<consumer>.<deliveries>.<seq>.<consumer seq>.<ns>.<pending>[.<token>]`."""
+    tokens = reply.split(".")
+    at = 4 if len(tokens) == 9 else 6
+    if len(tokens) < at + 5 or tokens[:2] != ["$JS", "ACK"]:
+        raise ValueError("not the acknowledgement subject of a delivery")
+    deliveries, seq, consumer_seq, stored_ns, pending = map(int, tokens[at : at + 5])
+    return _Meta(deliveries, seq, consumer_seq, stored_ns // 1_000_000, pending)
+
+
+class NatsConsumer:
+    """`DurableConsumer` on JetStream."""
+
+    def __init__(self, jetstream: JetStream, spec: ConsumerSpec, events: ConsumerEvents) -> None:
+        self._jetstream = jetstream
+        self._connection = jetstream.connection
+        self._options = jetstream.connection.options
+        self._spec = spec
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._inbox = f"{self._options.inbox_prefix}.{secrets.token_hex(8)}"
+        self._epoch = 0
+        self._registration: Registration | None = None
+        self._holding = True
+        self._closed = asyncio.Event()
+        self._rewinding = asyncio.Lock()
+        self._credit = 0
+        self._asked = 0
+        self._pulls = 0
+        self._next = 1
+        self._began_at = self._heard_at = self._loop.time() - _AGAIN_S
+        self._outbox: list[tuple[str, bytes, str]] = []
+        self._sender: asyncio.Task[None] | None = None
+        self._pulse: asyncio.TimerHandle | None = None
+        self._connection.on_lost(self._lost)
+        self._connection.on_restored(self._restored)
+
+    # -- the reader's side ---------------------------------------------------------------------
+
+    def credit(self, messages: int) -> None:
+        """Allow so many more deliveries."""
+        self._credit += messages
+        self._pull()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Mark as done; all acknowledgements of one turn of the loop leave together."""
+        self._answer(delivery, b"+ACK")
+
+    def extend(self, delivery: Delivery) -> None:
+        """Start the server's redelivery timer again."""
+        self._answer(delivery, b"+WPI")
+
+    def _answer(self, delivery: Delivery, word: bytes) -> None:
+        epoch, _, reply = delivery.reply.partition(" ")
+        if epoch == str(self._epoch) and not self._holding:
+            self._send_soon(reply, word)
+        else:  # delivered before a rewind: it comes again, and the reader acknowledges that one
+            self._count("acknowledgement_dropped", "rewound")
+
+    async def state(self) -> ConsumerState:
+        """Ask the server where the consumer stands."""
+        verb = f"CONSUMER.INFO.{self._spec.stream}.{self._spec.name}"
+        return consumer_state(await self._jetstream.ask(verb))
+
+    async def close(self) -> None:
+        """Stop deliveries and flush acknowledgements."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._connection.forget(self._lost)
+        self._connection.forget(self._restored)
+        if self._pulse is not None:
+            self._pulse.cancel()
+        if self._sender is not None:
+            await asyncio.wait((self._sender,), timeout=_RESET_S)
+        self._holding = True
+        await self._leave_epoch()
+        if self._connection.state is LinkState.CONNECTED:
+            try:
+                await self._connection.round_trip(_RESET_S)
+            except Unavailable:
+                self._count("acknowledgement_dropped", "connection_lost")
+
+    async def rewind(self, seq: int) -> None:
+        """Deliver again from stream sequence `seq` on; waits for the server as long as that takes.
+
+        Raises `Closed`, `NotFound` when the stream is gone, `PermissionRefused`.
+        """
+        async with self._rewinding:
+            self._holding = True
+            await self._leave_epoch()
+            # what made the last rewind fail at once may do so again: no busy loop
+            await self._pause(self._began_at + _AGAIN_S - self._loop.time())
+            while True:
+                self._check_open()
+                try:
+                    await self._connection.ready(_RESET_S)
+                    await self._reset(seq)
+                    await self.begin(next_delivery=1)
+                except (Unavailable, DeadlineExceeded):
+                    await self._pause(_AGAIN_S)
+                    continue
+                return
+
+    async def _reset(self, seq: int) -> None:
+        # the server does not answer a reset of a consumer that is gone: look first, and make it again
+        await _ensure(self._jetstream, self._spec, start=seq)
+        verb = f"CONSUMER.RESET.{self._spec.stream}.{self._spec.name}"
+        await self._jetstream.ask(verb, {"seq": seq}, timeout_s=_RESET_S)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise Closed(f"consumer {self._spec.name} is closed")
+
+    # -- epochs --------------------------------------------------------------------------------
+
+    async def begin(self, *, next_delivery: int) -> None:
+        """Open a new inbox, on which consumer sequence `next_delivery` must come first."""
+        await self._leave_epoch()
+        self._check_open()
+        epoch = self._epoch
+        self._registration = await self._connection.subscribe(
+            f"{self._inbox}.{epoch}.*", lambda message: self._arrived(epoch, message)
+        )
+        if epoch != self._epoch:
+            raise Unavailable("the connection was lost while the consumer was opened")
+        self._next = next_delivery
+        self._asked = 0
+        self._began_at = self._heard_at = self._loop.time()
+        self._holding = False
+        self._pull()
+        self._watch()
+
+    async def _leave_epoch(self) -> None:
+        self._epoch += 1
+        self._outbox.clear()
+        registration, self._registration = self._registration, None
+        if registration is not None:
+            await self._connection.unsubscribe(registration)
+
+    def _interrupt(self, reason: str) -> None:
+        if self._holding or self._closed.is_set():
+            return
+        self._holding = True
+        self._count("deliveries_interrupted", reason)
+        self._events.interrupted(reason)
+
+    def _lost(self) -> None:
+        self._epoch += (
+            1  # nothing more of this epoch is believed, and nothing of it is acknowledged
+        )
+        self._outbox.clear()
+
+    def _restored(self) -> None:
+        self._interrupt("reconnected")
+
+    # -- deliveries ----------------------------------------------------------------------------
+
+    def _arrived(self, epoch: int, message: Incoming) -> None:
+        if epoch != self._epoch or self._holding:
+            return
+        self._heard_at = self._loop.time()
+        if not message.reply.startswith("$JS.ACK."):
+            self._status(message.headers or {})
+            return
+        try:
+            meta = _read_meta(message.reply)
+        except ValueError:
+            self._interrupt("malformed_delivery")
+            return
+        if meta.consumer_seq != self._next:
+            self._interrupt("gap")
+            return
+        self._next += 1
+        self._asked -= 1
+        self._credit -= 1
+        self._events.delivered(
+            Delivery(
+                subject=message.subject,
+                payload=message.payload,
+                seq=meta.seq,
+                deliveries=meta.deliveries,
+                stored_ms=meta.stored_ms,
+                pending=meta.pending,
+                reply=f"{epoch} {message.reply}",
+                headers=message.headers,
+            )
+        )
+        self._pull()
+
+    def _status(self, headers: Mapping[str, str]) -> None:
+        status, text = headers.get("Status", ""), headers.get("Description", "")
+        if status == "100":
+            if int(headers.get("Nats-Last-Consumer", "0")) >= self._next:
+                self._interrupt("gap")
+            return
+        if status == "503" or "Consumer Deleted" in text:
+            self._interrupt("consumer_missing")
+            return
+        unserved = headers.get("Nats-Pending-Messages", "")
+        if not unserved.isdigit():
+            self._interrupt("pull_refused")
+            return
+        # 408 expired, 409 leadership change or shutdown: the rest of that request is asked for again
+        self._asked = max(0, self._asked - int(unserved))
+        self._pull()
+
+    # -- pulling -------------------------------------------------------------------------------
+
+    def _pull(self) -> None:
+        """Ask for what is allowed and not asked for yet, once half of the allowance is used up."""
+        if self._holding or self._closed.is_set() or self._asked * 2 > self._credit:
+            return
+        wanted = min(self._credit - self._asked, _MOST_PULLED)
+        if wanted <= 0:
+            return
+        if self._asked == 0:
+            self._heard_at = self._loop.time()
+        self._asked += wanted
+        self._pulls += 1
+        question = {
+            "batch": wanted,
+            "expires": int(self._options.pull_expires_s * NS),
+            "idle_heartbeat": int(self._options.pull_heartbeat_s * NS),
+        }
+        self._send_soon(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._spec.stream}.{self._spec.name}",
+            json.dumps(question).encode(),
+            f"{self._inbox}.{self._epoch}.{self._pulls:x}",
+        )
+
+    def _watch(self) -> None:
+        """Doubt deliveries when a standing request shows no heartbeat."""
+        if self._closed.is_set():
+            return
+        silent_s = self._loop.time() - self._heard_at
+        standing = self._asked > 0 and self._connection.state is LinkState.CONNECTED
+        if standing and silent_s > 2.5 * self._options.pull_heartbeat_s:
+            self._interrupt("heartbeat_missed")
+        if self._pulse is not None:
+            self._pulse.cancel()
+        self._pulse = self._loop.call_later(self._options.pull_heartbeat_s / 2, self._watch)
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def _send_soon(self, subject: str, payload: bytes, reply: str = "") -> None:
+        self._outbox.append((subject, payload, reply))
+        if self._sender is None or self._sender.done():
+            self._sender = self._loop.create_task(self._send())
+
+    async def _send(self) -> None:
+        try:
+            while self._outbox:
+                outbox, self._outbox = self._outbox, []
+                for subject, payload, reply in outbox:
+                    await self._connection.publish(subject, payload, reply)
+        except MeshError as error:
+            # with the connection goes the epoch: what was not sent is asked for or acknowledged again after the rewind
+            self._outbox.clear()
+            self._count("acknowledgement_dropped", error.code)
+
+    def _count(self, name: str, reason: str) -> None:
+        self._connection.counters.add(name, who=self._spec.name, reason=reason)
+
+
+__all__ = ["NatsConsumer", "open_consumer"]

@@ -1,0 +1,147 @@
+"""`EventStore` and `StreamAdministration` on JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from bus.transport.nats.api import JetStream
+from bus.transport.nats.consumer import open_consumer
+from bus.transport.nats.errors import ATOMIC_DISABLED
+from bus.transport.nats.monitor import Monitor
+from bus.transport.nats.storing import MAX_ATOMIC, Batch, Doubt, Result
+from bus.transport.nats.streams import Streams
+from bus.transport.protocol import (
+    ConsumerEvents,
+    ConsumerSpec,
+    ConsumerState,
+    Delivery,
+    DurableConsumer,
+    NoResponders,
+    NotFound,
+    Outgoing,
+    StreamFull,
+    StreamSpec,
+    StreamState,
+)
+from schemas.errors import Closed, DeadlineExceeded, MeshError, Unavailable
+
+_EXPLAIN_S: Final = 1.0
+_WRITE_ERRORS: Final = ("no space left", "write error", "disk quota", "read-only file system")
+
+
+class NatsStore:
+    """`EventStore` and `StreamAdministration`."""
+
+    def __init__(self, jetstream: JetStream, monitor: Monitor | None) -> None:
+        self._jetstream = jetstream
+        self._connection = jetstream.connection
+        self._monitor = monitor
+        self._streams = Streams(jetstream, monitor)
+        self._single: set[str] = set()
+        """First two tokens of subjects whose stream takes no atomic batch."""
+
+    async def ensure_stream(self, spec: StreamSpec) -> StreamState:
+        """Create the stream, or bring its limits to `spec`."""
+        self._single.clear()
+        return await self._streams.ensure(spec)
+
+    async def store(self, batch: Sequence[Outgoing], *, timeout_s: float) -> list[Result]:
+        """Store messages of one stream in their order; one truthful result each."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        work = Batch(self._connection, self._jetstream.requests, batch, end, self._explain)
+        try:
+            await self._connection.ready(timeout_s)
+            work.refuse_oversized()
+            await self._store(work, batch)
+        except Closed as closed:
+            work.fail(closed)
+        except Unavailable as gone:
+            work.fail(gone)
+        work.fail(
+            DeadlineExceeded("not sent: the deadline passed while an earlier one was in doubt")
+        )
+        return work.results()
+
+    async def _store(self, work: Batch, batch: Sequence[Outgoing]) -> None:
+        todo = work.open()
+        if len(todo) < self._connection.options.atomic_threshold or self._takes_single(batch):
+            await work.pipeline(todo)
+            await work.one_by_one(todo)
+            return
+        for start in range(0, len(todo), MAX_ATOMIC):
+            part = todo[start : start + MAX_ATOMIC]
+            try:
+                refused = await work.atomic(part) if len(part) > 1 else {}
+            except Doubt:
+                self._connection.counters.add("store_in_doubt", who=self._connection.name)
+                refused = {}
+            if refused is not None:
+                self._learn(refused.get("err_code"), batch)
+                await work.one_by_one(part)
+            if work.stuck:
+                return
+
+    def _takes_single(self, batch: Sequence[Outgoing]) -> bool:
+        return bool(batch) and _family(batch[0].subject) in self._single
+
+    def _learn(self, code: object, batch: Sequence[Outgoing]) -> None:
+        if code == ATOMIC_DISABLED:
+            self._single.add(_family(batch[0].subject))
+
+    async def _explain(self, subject: str, cause: MeshError) -> MeshError | None:
+        """Why the store keeps silent, where that can be found out: no such stream, or a disk that is full."""
+        try:
+            if isinstance(cause, NoResponders):
+                answer = await self._jetstream.ask(
+                    "STREAM.NAMES", {"subject": subject}, timeout_s=_EXPLAIN_S
+                )
+                return None if answer.get("streams") else NotFound(f"no stream takes {subject}")
+            if isinstance(cause, DeadlineExceeded) and self._monitor is not None:
+                trouble = await self._monitor.trouble()
+                if any(sign in trouble.lower() for sign in _WRITE_ERRORS):
+                    return StreamFull(f"the server cannot write to its disk: {trouble}")
+        except MeshError:
+            return None
+        return None
+
+    async def read(self, stream: str, seq: int) -> Delivery:
+        """Read one stored message by its sequence. Raises `NotFound`."""
+        return await self._streams.read(stream, seq)
+
+    async def delete(self, stream: str, seq: int) -> None:
+        """Delete one message. Raises `NotFound`."""
+        await self._streams.delete(stream, seq)
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """Ask what the stream holds. Raises `NotFound`."""
+        return await self._streams.state(stream)
+
+    async def consume(self, spec: ConsumerSpec, events: ConsumerEvents) -> DurableConsumer:
+        """Create or take up a durable consumer."""
+        return await open_consumer(self._jetstream, spec, events)
+
+    async def streams(self) -> list[StreamState]:
+        """All streams of the account."""
+        return await self._streams.all()
+
+    async def consumers(self, stream: str) -> dict[str, ConsumerState]:
+        """All durable consumers of a stream by name. Raises `NotFound`."""
+        return await self._streams.consumers(stream)
+
+    async def purge(self, stream: str, *, up_to_seq: int) -> int:
+        """Drop everything below `up_to_seq` and return how many messages went."""
+        return await self._streams.purge(stream, up_to_seq)
+
+    async def last_for_subject(self, stream: str, subject: str) -> Delivery:
+        """The newest stored message of one subject. Raises `NotFound`."""
+        return await self._streams.last(stream, subject)
+
+
+def _family(subject: str) -> str:
+    return ".".join(subject.split(".", 2)[:2])
+
+
+__all__ = ["NatsStore"]

@@ -1,0 +1,258 @@
+"""Storing a batch: pipelined, as one atomic batch, and one by one where anything is in doubt.
+
+Order rule: a message is sent again only while no later message of its batch is known to be stored. Sending everything
+again in the same order is harmless: the server knows the ids, and the first copy of each message keeps its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from bus.transport.nats.api import Json, read_answer
+from bus.transport.nats.connection import Connection
+from bus.transport.nats.requests import Answer, Requests
+from bus.transport.protocol import (
+    Incoming,
+    NoResponders,
+    Outgoing,
+    PayloadTooLarge,
+    Stored,
+)
+from schemas.errors import DeadlineExceeded, MeshError, Unavailable
+
+Result = Stored | MeshError
+MAX_ATOMIC: Final = 1000
+"""Most messages of one atomic batch (ADR-50)."""
+_AGAIN_S: Final = 0.05
+_AGAIN_MOST_S: Final = 1.0
+_HEADER_BYTES: Final = 512
+"""Room for our own headers under `max_payload`, which counts them."""
+
+
+class Doubt(Exception):
+    """Whether the message is stored is not known; `cause` says why."""
+
+    def __init__(self, cause: MeshError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Batch:
+    """One call of `store`: its messages, their results, its deadline."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        requests: Requests,
+        messages: Sequence[Outgoing],
+        end: float,
+        explain: Callable[[str, MeshError], Awaitable[MeshError | None]],
+    ) -> None:
+        self._connection = connection
+        self._requests = requests
+        self._messages = messages
+        self._end = end
+        self._explain = explain
+        self._loop = asyncio.get_running_loop()
+        self._results: list[Result | None] = [None] * len(messages)
+
+    def results(self) -> list[Result]:
+        """One result each, in the order given."""
+        return [result for result in self._results if result is not None]
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a message's fate stayed unknown: nothing may be sent after it."""
+        return any(isinstance(result, _Unknown) for result in self._results)
+
+    def settle(self, index: int, result: Result) -> None:
+        """Give a message its result."""
+        self._results[index] = result
+
+    def open(self) -> list[int]:
+        """Which messages have no result yet."""
+        return [i for i, result in enumerate(self._results) if result is None]
+
+    def fail(self, error: MeshError) -> None:
+        """End every open message with one error."""
+        for index in self.open():
+            self.settle(index, error)
+
+    def refuse_oversized(self) -> None:
+        """Settle what the server would break the connection for."""
+        most = self._connection.max_payload - _HEADER_BYTES
+        for index in self.open():
+            message = self._messages[index]
+            size = len(message.payload) + sum(
+                len(k) + len(v) + 4 for k, v in (message.headers or {}).items()
+            )
+            if size > most:
+                said = f"message of {size} bytes; at most {most} can be stored (max_payload)"
+                self.settle(index, PayloadTooLarge(said))
+
+    # -- the three ways ------------------------------------------------------------------------
+
+    async def pipeline(self, indexes: list[int]) -> None:
+        """Send all, then wait for all. What stays open afterwards is in doubt and may be sent again, in order."""
+        answers: list[asyncio.Future[Answer]] = []
+        for index in indexes:
+            try:
+                answers.append(await self._send(index))
+            except Unavailable:
+                break  # what was not sent stays open
+            except MeshError as error:
+                self.settle(index, error)
+                break
+        if answers:
+            await asyncio.wait(answers, timeout=self._patience())
+        for index, answer in zip(indexes, answers, strict=False):
+            if answer.done():
+                self._take(index, answer.result())
+            answer.cancel()
+        self._keep_order(indexes)
+
+    def _take(self, index: int, answer: Answer) -> None:
+        try:
+            self.settle(index, _stored(answer))
+        except Doubt:
+            return
+        except MeshError as error:
+            self.settle(index, error)
+
+    def _keep_order(self, indexes: list[int]) -> None:
+        """Do not store a doubtful message behind a later one: its caller is told that its fate is unknown."""
+        later_is_stored = False
+        for index in reversed(indexes):
+            result = self._results[index]
+            if result is None and later_is_stored:
+                self.settle(
+                    index,
+                    DeadlineExceeded("the store answered for later messages but not for this one"),
+                )
+            later_is_stored = later_is_stored or isinstance(result, Stored)
+
+    async def atomic(self, indexes: list[int]) -> Json | None:
+        """Store messages as one batch: all or none. Returns the error when none was stored, None when all were.
+
+        Raises `Doubt`.
+        """
+        batch_id = secrets.token_hex(12)
+        try:
+            for position, index in enumerate(indexes[:-1], 1):
+                message = self._messages[index]
+                headers = _headers(message) | _batch_headers(batch_id, position)
+                await self._connection.publish(message.subject, message.payload, "", headers)
+            last = _batch_headers(batch_id, len(indexes)) | {"Nats-Batch-Commit": "1"}
+            answer = await self._wait(await self._send(indexes[-1], last))
+        except MeshError as error:
+            raise Doubt(error) from None
+        fields = _json(answer)
+        if fields.get("error"):
+            refused: Json = fields["error"]
+            return refused
+        if fields.get("count") != len(indexes) or not fields.get("stream"):
+            raise Doubt(MeshError("the store's answer does not fit the batch"))
+        first = int(fields["seq"]) - len(indexes) + 1
+        for offset, index in enumerate(indexes):
+            self.settle(index, Stored(stream=fields["stream"], seq=first + offset))
+        return None
+
+    async def one_by_one(self, indexes: list[int]) -> None:
+        """Send each until it has an answer, and the next only then."""
+        for index in indexes:
+            if self._results[index] is None:
+                self.settle(index, await self._insist(index))
+            if isinstance(self._results[index], _Unknown):
+                break  # nothing may overtake it
+
+    async def _insist(self, index: int) -> Result:
+        wait_s = _AGAIN_S
+        cause: MeshError = Unavailable("no answer from the store")
+        while self._loop.time() < self._end:
+            try:
+                await self._connection.ready(max(0.0, self._end - self._loop.time()))
+                return _stored(await self._wait(await self._send(index)))
+            except Doubt as doubt:
+                cause = doubt.cause
+            except (Unavailable, DeadlineExceeded) as error:
+                cause = error
+            except MeshError as error:
+                return error
+            explained = await self._explain(self._messages[index].subject, cause)
+            if explained is not None:
+                return explained
+            await asyncio.sleep(min(wait_s, max(0.0, self._end - self._loop.time())))
+            wait_s = min(wait_s * 2, _AGAIN_MOST_S)
+        return _Unknown(f"the store did not answer before the deadline: {cause}")
+
+    # -- one message ---------------------------------------------------------------------------
+
+    async def _send(self, index: int, more: dict[str, str] | None = None) -> asyncio.Future[Answer]:
+        message = self._messages[index]
+        return await self._requests.send(
+            message.subject, message.payload, _headers(message) | (more or {})
+        )
+
+    async def _wait(self, answer: asyncio.Future[Answer]) -> Answer:
+        await asyncio.wait((answer,), timeout=self._patience())
+        if not answer.done():
+            answer.cancel()
+            raise DeadlineExceeded("no answer from the store")
+        return answer.result()
+
+    def _patience(self) -> float:
+        return max(0.0, min(self._connection.options.ack_timeout_s, self._end - self._loop.time()))
+
+
+class _Unknown(DeadlineExceeded):
+    """The deadline passed with the message's fate unknown: what comes after it was not sent."""
+
+
+def _headers(message: Outgoing) -> dict[str, str]:
+    headers = dict(message.headers) if message.headers else {}
+    if message.message_id:
+        headers["Nats-Msg-Id"] = message.message_id
+    return headers
+
+
+def _batch_headers(batch_id: str, position: int) -> dict[str, str]:
+    return {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(position)}
+
+
+def _json(answer: Answer) -> Json:
+    """The answer's fields with its `error` left in. Raises `Doubt` for an answer that is no answer."""
+    if isinstance(answer, MeshError):
+        raise Doubt(answer)
+    try:
+        fields = json.loads(answer.payload)
+    except ValueError:
+        raise Doubt(MeshError("the store's answer is not JSON")) from None
+    return fields if isinstance(fields, dict) else {}
+
+
+def _stored(answer: Answer) -> Stored:
+    """Raises `Doubt` where nothing is known, any other `MeshError` where the message is surely not stored."""
+    match answer:
+        case NoResponders() | Unavailable() | DeadlineExceeded():
+            raise Doubt(answer)
+        case MeshError():
+            raise answer
+        case Incoming(payload=payload):
+            return _read_stored(payload)
+
+
+def _read_stored(payload: bytes) -> Stored:
+    try:
+        fields = read_answer(payload, what="store")
+    except Unavailable as not_now:
+        raise Doubt(not_now) from None
+    return Stored(
+        stream=fields["stream"], seq=fields["seq"], duplicate=bool(fields.get("duplicate"))
+    )
+
+
+__all__ = ["MAX_ATOMIC", "Batch", "Doubt", "Result"]

@@ -1,0 +1,108 @@
+"""`Transport` on NATS, and how to get one."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Sequence
+
+from bus.telemetry.counters import Counters
+from bus.transport.nats.api import JetStream
+from bus.transport.nats.connection import Connection
+from bus.transport.nats.key_value import open_bucket
+from bus.transport.nats.messenger import NatsMessenger
+from bus.transport.nats.monitor import Monitor
+from bus.transport.nats.options import Credentials, NatsOptions
+from bus.transport.nats.requests import Requests
+from bus.transport.nats.store import NatsStore
+from bus.transport.protocol import (
+    EventStore,
+    KeyValue,
+    LinkState,
+    Messenger,
+    StreamAdministration,
+)
+
+
+class NatsTransport:
+    """One connection to NATS with its three faces. Made by `connect`."""
+
+    def __init__(self, connection: Connection, requests: Requests, monitor: Monitor | None) -> None:
+        self._connection = connection
+        self._jetstream = JetStream(connection, requests)
+        self._messenger = NatsMessenger(connection, requests)
+        self._store = NatsStore(self._jetstream, monitor)
+
+    @property
+    def messenger(self) -> Messenger:
+        """Messages that are not stored."""
+        return self._messenger
+
+    @property
+    def store(self) -> EventStore:
+        """Streams."""
+        return self._store
+
+    @property
+    def administration(self) -> StreamAdministration:
+        """Operators' view of the streams."""
+        return self._store
+
+    @property
+    def link(self) -> LinkState:
+        """Whether a server can be reached now."""
+        return self._connection.state
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message that the server takes, in bytes."""
+        return self._connection.max_payload
+
+    async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+        """Open a bucket, creating it when it is missing."""
+        return await open_bucket(self._jetstream, bucket, history=history, max_age_s=max_age_s)
+
+    async def close(self) -> None:
+        """Flush what is pending and disconnect."""
+        await self._connection.close()
+
+
+async def connect(
+    servers: Sequence[str],
+    *,
+    name: str,
+    tls: ssl.SSLContext | None = None,
+    credentials: Credentials | None = None,
+    options: NatsOptions | None = None,
+    counters: Counters | None = None,
+    rng: random.Random | None = None,
+) -> NatsTransport:
+    """Connect to one of `servers` (`nats://host:port`, `tls://host:port`).
+
+    `name` is shown in the server's monitoring. Once connected, a lost connection is sought again for ever. Raises
+    `Unavailable` when no server answers within `options.start_timeout_s`, `PermissionRefused` for a wrong login,
+    `ConfigurationError`.
+    """
+    options = options or NatsOptions()
+    connection = Connection(
+        servers,
+        name=name,
+        tls=tls,
+        credentials=credentials or Credentials(),
+        options=options,
+        counters=counters or Counters(),
+        rng=rng or random.Random(),
+    )
+    requests = Requests(connection)
+    await connection.start()
+    try:
+        await requests.start()
+    except BaseException:
+        await connection.close()
+        raise
+    return NatsTransport(
+        connection, requests, Monitor(options.monitor_url) if options.monitor_url else None
+    )
+
+
+__all__ = ["NatsTransport", "connect"]
