@@ -8,14 +8,13 @@ from adapters.contract import AdapterKind, Rights
 from adapters.files.config import ReaderConfig, WriterConfig
 from adapters.files.reader import FolderReader
 from adapters.files.writer import FolderWriter
+from bus.events.rights import consumer_rights
 from schemas.subjects import SiteId
 
 
 def _writer_rights(config: WriterConfig, site: SiteId) -> Rights:
-    return Rights(
-        publish=(f"ctl.{site}.receipts.*.{config.name}", f"dlq.*.{config.name}"),
-        subscribe=(*config.subscribe, f"ctl.{site}.replay.{config.name}"),
-    )
+    own = consumer_rights(site, config.name)
+    return Rights(publish=own.publish, subscribe=(*config.subscribe, *own.subscribe))
 
 
 def _reader_rights(config: ReaderConfig, site: SiteId) -> Rights:

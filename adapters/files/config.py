@@ -80,14 +80,23 @@ class ReaderConfig(AdapterConfig):
         description="When a file is whole. stable: unchanged for stable_s and closed by its writer. "
         "renamed: at once, since writers rename whole files in. marker: when <name>.done stands beside it.",
     )
-    stable_s: float = Field(default=2.0, ge=0, le=3600)
+    stable_s: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="How long a file must rest with complete = stable; longer is safer for slow writers.",
+    )
     interval_s: float = Field(
         default=1.0, gt=0, le=3600, description="Pause between two looks into the folder."
     )
     max_file_bytes: int = Field(
         default=16 * MIB, ge=1, le=512 * MIB, description="Larger files go to failed/."
     )
-    publish_timeout_s: float = Field(default=30.0, gt=0)
+    publish_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="A file that is not stored by then stays and is tried again.",
+    )
 
 
 __all__ = ["Complete", "ReaderConfig", "WriterConfig"]

@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from adapters.contract import AdapterRuntime, Condition, Health
 from adapters.files.config import Complete, ReaderConfig
 from adapters.files.disk import (
@@ -29,11 +27,12 @@ from adapters.files.disk import (
     write_whole,
 )
 from bus.events.protocol import NewEvent
+from bus.telemetry.log import logger
 from schemas import subjects
 from schemas.errors import MeshError, Unavailable
 from schemas.subjects import Domain
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 
 MARKER: Final = ".done"
 _FILES_A_LOOK: Final = 1000

@@ -8,21 +8,20 @@ from adapters.contract import AdapterKind, Rights
 from adapters.hl7v2.client import MllpClient
 from adapters.hl7v2.config import MllpClientConfig, MllpServerConfig
 from adapters.hl7v2.server import MllpServer
+from bus.events.rights import consumer_rights, receipt_rights
 from schemas.subjects import SiteId
 
 
 def _server_rights(config: MllpServerConfig, site: SiteId) -> Rights:
     return Rights(
         publish=(f"evt.{site}.raw.{config.event}.*",),
-        subscribe=tuple(f"ctl.{site}.receipts.*.{name}" for name in config.receipts_from),
+        subscribe=receipt_rights(site, config.receipts_from).subscribe,
     )
 
 
 def _client_rights(config: MllpClientConfig, site: SiteId) -> Rights:
-    return Rights(
-        publish=(f"ctl.{site}.receipts.*.{config.name}", f"dlq.*.{config.name}"),
-        subscribe=(*config.subscribe, f"ctl.{site}.replay.{config.name}"),
-    )
+    own = consumer_rights(site, config.name)
+    return Rights(publish=own.publish, subscribe=(*config.subscribe, *own.subscribe))
 
 
 MLLP_SERVER: Final = AdapterKind(

@@ -220,8 +220,14 @@ class Retry(_Section):
         ge=0,
         description="Refusals before a message becomes a dead letter; 0 never gives up and holds its lane.",
     )
-    first_delay_s: float = Field(default=0.5, gt=0)
-    longest_delay_s: float = Field(default=30.0, gt=0)
+    first_delay_s: float = Field(
+        default=0.5, gt=0, description="Pause before the second attempt; it doubles."
+    )
+    longest_delay_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Longest pause, also between looks for a receiver that is away.",
+    )
 
     def policy(self) -> RetryPolicy:
         """Return the bus's own value."""
@@ -260,11 +266,17 @@ class MllpClientConfig(AdapterConfig):
         default=OnReject.RETRY,
         description="After AR or CR: try again as after AE, or make a dead letter at once.",
     )
-    retry: Retry = Field(default_factory=Retry)
+    retry: Retry = Field(
+        default_factory=Retry, description="How messages that the receiver refuses are tried again."
+    )
     tls: ClientTls | None = Field(
         default=None, description="TLS; without it the connection is plain TCP."
     )
-    connect_timeout_s: float = Field(default=10.0, gt=0)
+    connect_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="A receiver that does not accept by then is away; TLS included.",
+    )
     ack_timeout_s: float = Field(
         default=30.0,
         gt=0,

@@ -35,7 +35,7 @@ class Works(Protocol):
         ...
 
     def delay_s(self, address: str) -> float:
-        """Seconds that the next message of this address has to wait."""
+        """0.0 when a message of this address may be worked now; else ask again after so many seconds."""
         ...
 
     def opened(self, connection: MllpConnection) -> bool:
@@ -44,6 +44,12 @@ class Works(Protocol):
 
     def closed(self, connection: MllpConnection) -> None:
         """Forget the connection."""
+        ...
+
+    def report(
+        self, counter: str, reason: str, *, peer: str, size: int = 0, head: bytes = b""
+    ) -> None:
+        """Count and log something about a peer, without its bytes."""
         ...
 
     def held(self, change: int) -> bool:
@@ -61,10 +67,6 @@ class ConnectionLimits:
     cr_optional: bool
 
 
-Report = Callable[[str, str, int, bytes], None]
-"""(counter, reason, size, first bytes): count and log something about a peer."""
-
-
 class MllpConnection(asyncio.Protocol):
     """The server's side of one TCP connection."""
 
@@ -72,13 +74,11 @@ class MllpConnection(asyncio.Protocol):
         self,
         works: Works,
         limits: ConnectionLimits,
-        report: Report,
         monotonic_s: Callable[[], float],
         spawn: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self._works = works
         self._limits = limits
-        self._report = report
         self._monotonic_s = monotonic_s
         self._spawn = spawn
         self._decoder = FrameDecoder(
@@ -128,7 +128,7 @@ class MllpConnection(asyncio.Protocol):
         self._watch_frame(bool(events))
         self._enqueue(events)
         if not self._account() and self._decoder.in_frame:
-            self._report("connection_cut", "memory_bound", self._decoder.buffered_bytes, b"")
+            self._report("connection_cut", "memory_bound", self._decoder.buffered_bytes)
             self._abort()
 
     def eof_received(self) -> bool:
@@ -195,7 +195,7 @@ class MllpConnection(asyncio.Protocol):
         ):
             self._cut("frame_timeout")
         elif now_s - self._active_s > self._limits.idle_timeout_s:
-            self._report("connection_closed", "idle_timeout", 0, b"")
+            self._report("connection_closed", "idle_timeout")
             self._close()
 
     # inside
@@ -249,15 +249,14 @@ class MllpConnection(asyncio.Protocol):
                 if not self._inbox and not self._ending:
                     self._set_reading(wanted=True)
         except Exception as error:  # noqa: BLE001 (outermost edge of the task: a fault of ours costs this connection, seen)
-            self._report("connection_cut", f"fault_{type(error).__name__}", 0, b"")
+            self._report("connection_cut", f"fault_{type(error).__name__}")
             self._abort()
         finally:
             self._working = False
             self._close_when_done()
 
     async def _take(self, message: bytes) -> None:
-        wait_s = self._works.delay_s(self.address)
-        if wait_s:
+        while wait_s := self._works.delay_s(self.address):  # noqa: ASYNC110 (the bucket says when)
             await asyncio.sleep(wait_s)
         reply = await self._works.accept(message)
         await self._send(reply.now)
@@ -281,7 +280,7 @@ class MllpConnection(asyncio.Protocol):
             return
         await self._writable.wait()
         if self._lost or self._transport is None or self._transport.is_closing():
-            self._report("answer_undeliverable", "connection_lost", len(answer), b"")
+            self._report("answer_undeliverable", "connection_lost", len(answer))
             return
         self._transport.write(frame(answer))
 
@@ -303,7 +302,7 @@ class MllpConnection(asyncio.Protocol):
                 if not task.cancelled():
                     await self._send(task.result())
         except Exception as error:  # noqa: BLE001 (outermost edge of the task: a fault of ours costs this connection, seen)
-            self._report("connection_cut", f"fault_{type(error).__name__}", 0, b"")
+            self._report("connection_cut", f"fault_{type(error).__name__}")
             self._abort()
         finally:
             self._later_sender = None
@@ -319,12 +318,15 @@ class MllpConnection(asyncio.Protocol):
             self._transport.close()
 
     def _cut(self, reason: str) -> None:
-        self._report("connection_cut", reason, self._decoder.buffered_bytes, b"")
+        self._report("connection_cut", reason, self._decoder.buffered_bytes)
         self._abort()
+
+    def _report(self, counter: str, reason: str, size: int = 0, head: bytes = b"") -> None:
+        self._works.report(counter, reason, peer=self.address, size=size, head=head)
 
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
 
-__all__ = ["ConnectionLimits", "MllpConnection", "Report", "Works"]
+__all__ = ["ConnectionLimits", "MllpConnection", "Works"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+
+from bus.flow import TokenBucket
 
 
 class Refusal(StrEnum):
@@ -18,37 +20,10 @@ class Refusal(StrEnum):
 
 
 @dataclass(slots=True)
-class TokenBucket:
-    """A rate with a burst of one second's worth. Time is an argument."""
-
-    per_second: float
-    _tokens: float = field(init=False)
-    _at_s: float = field(init=False, default=0.0)
-
-    def __post_init__(self) -> None:
-        self._tokens = max(1.0, self.per_second)
-
-    def take(self, now_s: float) -> float:
-        """Take one token; the seconds to wait before acting on it."""
-        self._refill(now_s)
-        self._tokens -= 1.0
-        return max(0.0, -self._tokens / self.per_second)
-
-    def is_full(self, now_s: float) -> bool:
-        """Whether forgetting this bucket changes nothing."""
-        self._refill(now_s)
-        return self._tokens >= max(1.0, self.per_second)
-
-    def _refill(self, now_s: float) -> None:
-        gained = (now_s - self._at_s) * self.per_second
-        self._tokens = min(max(1.0, self.per_second), self._tokens + gained)
-        self._at_s = now_s
-
-
-@dataclass(slots=True)
 class _Peer:
     connections: int = 0
     bucket: TokenBucket | None = None
+    used_s: float = 0.0
 
 
 class Peers:
@@ -96,18 +71,21 @@ class Peers:
             del self._peers[address]
 
     def delay_s(self, address: str, now_s: float) -> float:
-        """How long the next message of this address has to wait."""
+        """0.0 when a message of this address may be worked now; else ask again after so many seconds."""
         if not self._messages_per_second:
             return 0.0
         peer = self._peers.setdefault(address, _Peer())
         if peer.bucket is None:
-            peer.bucket = TokenBucket(self._messages_per_second)
+            burst = max(1, int(self._messages_per_second))
+            peer.bucket = TokenBucket(per_s=self._messages_per_second, burst=burst, now_s=now_s)
+        peer.used_s = now_s
         return peer.bucket.take(now_s)
 
     def forget_idle(self, now_s: float) -> None:
-        """Drop what is remembered of addresses that are gone and owe nothing."""
+        """Drop what is remembered of addresses that are gone, once their allowance is whole again."""
+        whole_s = max(1.0, 1.0 / self._messages_per_second) if self._messages_per_second else 0.0
         for address, peer in list(self._peers.items()):
-            if not peer.connections and (peer.bucket is None or peer.bucket.is_full(now_s)):
+            if not peer.connections and now_s - peer.used_s >= whole_s:
                 del self._peers[address]
 
     def _is_allowed(self, address: str) -> bool:
@@ -122,4 +100,4 @@ class Peers:
         return any(ip in network for network in self._allow)
 
 
-__all__ = ["Peers", "Refusal", "TokenBucket"]
+__all__ = ["Peers", "Refusal"]

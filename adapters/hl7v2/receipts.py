@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from adapters.hl7v2.codec.acknowledgement import AckCode, Acknowledgement, parse_acknowledgement
 from adapters.hl7v2.codec.errors import Hl7Error
@@ -12,6 +13,9 @@ from adapters.hl7v2.config import AckLevel, MllpServerConfig
 from adapters.hl7v2.verdict import ACCEPTED, Verdict, VerdictKind
 from bus.events.protocol import Events, Outcome, Receipt
 from schemas.errors import MeshError
+
+FILTERED: Final = "filtered"
+"""The reason in the receipt of a consumer whose filter turned the message down."""
 
 
 class ReceiptWaiter:
@@ -73,6 +77,9 @@ def _answer_of(receipt: Receipt, header: Header) -> Acknowledgement | None:
 
 
 def _refused(name: str, receipt: Receipt, answer: Acknowledgement | None) -> Verdict:
+    if receipt.reason == FILTERED:
+        text = f"stored, but the filter of {name} does not let it through"
+        return Verdict(kind=VerdictKind.REJECT, text=text, reason="filtered_by_destination")
     rejected = answer is not None and answer.code in (AckCode.AR, AckCode.CR)
     relayable = answer is not None and answer.code in (AckCode.AE, AckCode.AR)
     return Verdict(

@@ -8,8 +8,6 @@ import hashlib
 import hmac
 from typing import Final
 
-import structlog
-
 from adapters.contract import AdapterRuntime, Condition, Health
 from adapters.hl7v2.codec.mllp import Problem
 from adapters.hl7v2.config import AckLevel, MllpServerConfig, split_address
@@ -17,9 +15,10 @@ from adapters.hl7v2.connection import ConnectionLimits, MllpConnection
 from adapters.hl7v2.intake import Intake, Reply
 from adapters.hl7v2.limits import Peers, Refusal
 from adapters.hl7v2.tls import server_context
+from bus.telemetry.log import logger
 from schemas.errors import ConfigurationError, Unavailable
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 
 _BACKLOG: Final = 1024
 _SWEEP_S: Final = 1.0
@@ -113,7 +112,7 @@ class MllpServer:
                 while self._tasks:
                     await asyncio.wait(tuple(self._tasks))
         for connection in tuple(self._connections):
-            self.report("connection_cut", "drain_timeout", 0, b"")
+            self.report("connection_cut", "drain_timeout", peer=connection.address)
             connection.abort()
 
     async def stop(self) -> None:
@@ -154,14 +153,14 @@ class MllpServer:
         return self._intake.refuse(problem)
 
     def delay_s(self, address: str) -> float:
-        """Seconds that the next message of this address has to wait."""
+        """0.0 when a message of this address may be worked now; else ask again after so many seconds."""
         return self._peers.delay_s(address, self._runtime.clock.monotonic_s())
 
     def opened(self, connection: MllpConnection) -> bool:
         """Admit a connection or refuse it, counted."""
         refusal = Refusal.DRAINING if self._draining else self._peers.admit(connection.address)
         if refusal is not None:
-            self.report("connection_refused", refusal.value, 0, b"")
+            self.report("connection_refused", refusal.value, peer=connection.address)
             return False
         self._connections.add(connection)
         self._empty.clear()
@@ -179,18 +178,19 @@ class MllpServer:
         self._held_bytes += change
         return self._held_bytes <= self._max_held_bytes
 
-    def report(self, counter: str, reason: str, size: int, head: bytes) -> None:
+    def report(
+        self, counter: str, reason: str, *, peer: str, size: int = 0, head: bytes = b""
+    ) -> None:
         """Count and log something about a peer: its length and a keyed hash, never its bytes."""
         self._runtime.counters.add(counter, who=self._config.name, reason=reason)
         digest = hmac.digest(self._runtime.site_key, head, hashlib.sha256)[:8].hex() if head else ""
-        _log.warning(counter, adapter=self._config.name, reason=reason, size=size, digest=digest)
+        name = self._config.name
+        _log.warning(counter, adapter=name, reason=reason, peer=peer, bytes=size, digest=digest)
 
     # inside
 
     def _connection(self) -> MllpConnection:
-        return MllpConnection(
-            self, self._limits, self.report, self._runtime.clock.monotonic_s, self._spawn
-        )
+        return MllpConnection(self, self._limits, self._runtime.clock.monotonic_s, self._spawn)
 
     def _spawn(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
