@@ -13,9 +13,6 @@ MAX_HEADER_BYTES: Final = 256
 """A serialised BatchHeader; one of ours has about 120 bytes."""
 MAX_HEAD_BYTES: Final = 1024
 """A serialised MessageHead: two subjects of 255 characters and about 90 bytes."""
-MAX_PATH_BYTES: Final = 32 * 10
-"""The inclusion path of a tree of 1024 leaves."""
-MAX_SIGNATURE_BYTES: Final = max(suite.max_signature_bytes for suite in SUITES.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +59,5 @@ __all__ = [
     "MAX_BATCH",
     "MAX_HEADER_BYTES",
     "MAX_HEAD_BYTES",
-    "MAX_PATH_BYTES",
-    "MAX_SIGNATURE_BYTES",
     "Limits",
 ]

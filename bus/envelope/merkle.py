@@ -61,7 +61,7 @@ class ProvenTree:
     known parent; this is why the rest of a path can be compared, and is: a path has one valid value.
     """
 
-    __slots__ = ("_nodes", "size")
+    __slots__ = ("_nodes", "_rests", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -71,6 +71,7 @@ class ProvenTree:
             width = (width + 1) >> 1
             nodes += width
         self._nodes: list[bytes | None] = [None] * nodes  # level by level, leaves first
+        self._rests: dict[int, bytes] = {}
 
     @property
     def root(self) -> bytes | None:
@@ -108,21 +109,24 @@ class ProvenTree:
         else:
             if known != node:
                 raise Refused(Reason.BAD_PATH, "the path leads to another node than the signed one")
-            self._compare_rest(path, used, base, place, last)
+            if path[used:] != self._rest(base + place, place, last):
+                raise Refused(Reason.BAD_PATH, "the path holds other siblings than the tree")
         for at, value in learned:
             nodes[at] = value
 
-    def _compare_rest(self, path: bytes, used: int, base: int, place: int, last: int) -> None:
-        nodes = self._nodes
-        while last:
+    def _rest(self, at: int, place: int, last: int) -> bytes:
+        """The path from a known node to the root; kept for inner nodes."""
+        if not last:
+            return b""
+        rest = self._rests.get(at)
+        if rest is None:
+            begin = at - place
+            rest = self._rest(begin + last + 1 + (place >> 1), place >> 1, last >> 1)
             if place & 1 or place < last:
-                if path[used : used + HASH_BYTES] != nodes[base + (place ^ 1)]:
-                    raise Refused(Reason.BAD_PATH, "the path holds another sibling than the tree")
-                used += HASH_BYTES
-            base += last + 1
-            place >>= 1
-            last >>= 1
-        _end(path, used)
+                rest = (self._nodes[begin + (place ^ 1)] or b"") + rest
+            if begin:
+                self._rests[at] = rest
+        return rest
 
 
 def _end(path: bytes, used: int) -> None:

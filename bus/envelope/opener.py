@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -15,8 +15,6 @@ from bus.envelope.limits import (
     MAX_BATCH,
     MAX_HEAD_BYTES,
     MAX_HEADER_BYTES,
-    MAX_PATH_BYTES,
-    MAX_SIGNATURE_BYTES,
     Limits,
 )
 from bus.envelope.merkle import HASH_BYTES, ProvenTree, leaf_hash, leaf_prefix
@@ -34,8 +32,8 @@ from bus.envelope.types import (
     Reason,
     Refused,
 )
-from bus.envelope.window import ReplayWindow
-from bus.envelope.wire import Parts, split
+from bus.envelope.window import Mark, ReplayWindow
+from bus.envelope.wire import split
 from schemas.clock import Clock
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as pb
@@ -45,28 +43,51 @@ _RUN_BYTES: Final = 8
 _GCM_TAG_BYTES: Final = 16
 
 _Decrypt = Callable[[bytes, bytes, bytes], bytes]
+_Cipher = tuple[_Decrypt, tuple[str, ...], set[str]]
+"""Decrypt, the scopes of the key, and the subjects that are known to be within them."""
 
 
 class _Batch:
     """One batch: its header, and what of its tree, keys and rights is proven so far."""
 
-    __slots__ = ("ciphers", "header", "may_publish", "prefix", "signer", "tree")
+    __slots__ = (
+        "bound",
+        "ciphers",
+        "created_ms",
+        "may_publish",
+        "prefix",
+        "prev",
+        "run",
+        "salt",
+        "seq",
+        "signer",
+        "suite",
+        "tree",
+    )
 
     def __init__(self, raw: bytes, header: pb.BatchHeader) -> None:
-        self.header = header
+        self.suite = header.suite
         self.signer = CertificateId(header.signer)
+        self.run = header.run
+        self.seq = header.seq
+        self.prev = header.prev
+        self.salt = header.salt
+        self.created_ms = header.created_ms
         self.prefix = leaf_prefix(raw)
+        self.bound = self.prefix[1:]
+        """len(batch) || batch: begins the additional data of every body."""
         self.tree = ProvenTree(header.size)
         self.may_publish: set[str] = set()
         """Subjects on which the signer's certificate lets it publish."""
-        self.ciphers: dict[bytes, tuple[_Decrypt, tuple[str, ...], set[str]]] = {}
-        """Epoch to (decrypt, scopes of the key, subjects known to be within them)."""
+        self.ciphers: dict[bytes, _Cipher] = {}
+        """By epoch."""
 
 
 class Opener:
     """Opens the messages of one service. Use one for each durable consumer: each has its own replay window.
 
     `service` is the SPIFFE id; `kem_keys` maps key ids to the service's KEM keys and may change as generations rotate.
+    `keeps_window` False is for those who read stored messages again and again: nothing counts as seen.
     Not safe for several threads at once.
     """
 
@@ -78,7 +99,9 @@ class Opener:
         clock: Clock,
         *,
         limits: Limits | None = None,
+        keeps_window: bool = True,
     ) -> None:
+        self._keeps_window = keeps_window
         self._directory = directory
         self._clock = clock
         self._limits = limits = limits or Limits()
@@ -117,81 +140,93 @@ class Opener:
         """
         return self._open(subject, raw, is_ordered_again=True)
 
-    def acknowledge(self, envelope: Envelope) -> None:
-        """Mark a message as seen: from now on its replay is refused."""
-        self._window.mark(
+    def acknowledge(self, envelope: Envelope) -> bytes:
+        """Mark a message as seen: from now on its replay is refused.
+
+        Returns the mark, 52 bytes to be written to a journal: `restore_window` takes marks that are newer than the
+        snapshot.
+        """
+        mark = Mark(
             envelope.sender.id,
             envelope.run,
             envelope.batch_seq,
             envelope.index,
-            created_ms=envelope.created_ms,
-            expires_ms=envelope.expires_ms,
-            now_ms=self._clock.now_ms(),
+            envelope.created_ms,
+            envelope.expires_ms,
         )
+        if self._keeps_window:
+            self._window.mark(mark, now_ms=self._clock.now_ms())
+        return mark.to_bytes()
 
     def window_to_bytes(self) -> bytes:
-        """The replay window, to be kept over a restart."""
+        """The replay window as a snapshot, to be kept over a restart: about 11 bytes for each batch it remembers."""
         return self._window.to_bytes()
 
-    def restore_window(self, snapshot: bytes) -> None:
-        """Take up what `window_to_bytes` gave. Raises `Refused` (MALFORMED) and changes nothing when it is damaged."""
-        self._window.restore(snapshot)
+    def restore_window(self, snapshot: bytes, marks: Iterable[bytes] = ()) -> None:
+        """Take up a snapshot (b"" for none) and the marks that were made after it; marks may repeat.
+
+        Raises `Refused` (MALFORMED) for damaged bytes; the marks before a damaged one hold.
+        """
+        if snapshot:
+            self._window.restore(snapshot)
+        now_ms = self._clock.now_ms()
+        for mark in marks:
+            self._window.mark(Mark.from_bytes(mark), now_ms=now_ms)
 
     def _open(self, subject: str, raw: bytes, *, is_ordered_again: bool) -> Envelope:
-        parts = self._parts(raw)
-        head = _head(parts.head)
+        if len(raw) > self._limits.max_envelope_bytes:
+            self._check_inline_size(raw)
+        header_bytes, head_bytes, body, path, signature, inline = split(raw)
+        if not (header_bytes and head_bytes and body and signature):
+            raise Refused(Reason.MALFORMED, "a part of the envelope is missing")
+        head = _head(head_bytes)
         if head.subject != subject:
             raise Refused(Reason.SUBJECT_MISMATCH, "it was sealed for another subject")
-        batch = self._batches.get((parts.batch, parts.sig)) or self._new_batch(parts.batch)
-        sender = self._directory.certificate(batch.signer, at_ms=batch.header.created_ms)
-        leaf = leaf_hash(batch.prefix, parts.head, parts.body)
-        self._prove(batch, sender, parts, head.index, leaf)
+        key = (header_bytes, signature)
+        batch = self._batches.get(key) or self._new_batch(header_bytes)
+        sender = self._directory.certificate(batch.signer, at_ms=batch.created_ms)
+        leaf = leaf_hash(batch.prefix, head_bytes, body)
+        index, expires_ms = head.index, head.expires_ms
+        self._prove(batch, key, sender, index, leaf, path)
         if subject not in batch.may_publish:
             _check_publish(sender, subject)
             batch.may_publish.add(subject)
-        header = batch.header
-        created_ms, run, seq = header.created_ms, header.run, header.seq
         if not is_ordered_again:
-            self._check_time(created_ms, head.expires_ms)
-            if self._window.is_seen(batch.signer, run, seq, head.index, created_ms):
-                raise Refused(Reason.REPLAYED, f"message {head.index} of batch {seq} came before")
-        content = self._decrypt(batch, head, parts)
+            self._check_time(batch.created_ms, expires_ms)
+            self._check_seen(batch, index)
+        decrypt = self._cipher(batch, EpochId(head.epoch), subject, inline)
+        content = _content(decrypt, nonce_of(index), body, batch.bound + head_bytes)
         gap = 0
         if not is_ordered_again:
-            gap = self._sequence.gap(batch.signer, run, subject, head.subject_seq)
+            gap = self._sequence.gap(batch.signer, batch.run, subject, head.subject_seq)
         return Envelope(
             subject=subject,
             sender=sender,
             content=content,
             leaf=leaf,
-            run=run,
-            batch_seq=seq,
-            index=head.index,
-            created_ms=created_ms,
-            expires_ms=head.expires_ms,
+            run=batch.run,
+            batch_seq=batch.seq,
+            index=index,
+            created_ms=batch.created_ms,
+            expires_ms=expires_ms,
             gap=gap,
             reply_to=head.reply_to,
             in_reply_to=head.in_reply_to,
         )
 
-    def _parts(self, raw: bytes) -> Parts:
+    def _check_inline_size(self, raw: bytes) -> None:
+        """A self-contained envelope may be larger by its key package, and only by that."""
         limits = self._limits
-        if len(raw) > limits.max_envelope_bytes + limits.max_key_package_bytes:
-            raise _too_large("an envelope with its key package", len(raw))
-        parts = split(raw)
-        if (
-            len(parts.batch) > MAX_HEADER_BYTES
-            or len(parts.head) > MAX_HEAD_BYTES
-            or len(parts.path) > MAX_PATH_BYTES
-            or len(parts.sig) > MAX_SIGNATURE_BYTES
-            or len(raw) - len(parts.key_package) > limits.max_envelope_bytes
-        ):
-            raise _too_large("an envelope or a part of it", len(raw))
-        if not (parts.batch and parts.head and parts.sig) or len(parts.body) < _GCM_TAG_BYTES:
-            raise Refused(Reason.MALFORMED, "a part of the envelope is missing")
-        return parts
+        most = limits.max_envelope_bytes + limits.max_key_package_bytes
+        if len(raw) > most:
+            raise _too_large("an envelope with its key package", len(raw), most)
+        size = len(raw) - len(split(raw)[-1])
+        if size > limits.max_envelope_bytes:
+            raise _too_large("an envelope", size, limits.max_envelope_bytes)
 
     def _new_batch(self, raw: bytes) -> _Batch:
+        if len(raw) > MAX_HEADER_BYTES:
+            raise _too_large("a batch header", len(raw), MAX_HEADER_BYTES)
         try:
             header = pb.BatchHeader.FromString(raw)
         except DecodeError:
@@ -212,29 +247,43 @@ class Opener:
         return _Batch(raw, header)
 
     def _prove(
-        self, batch: _Batch, sender: Certificate, parts: Parts, index: int, leaf: bytes
+        self,
+        batch: _Batch,
+        key: tuple[bytes, bytes],
+        sender: Certificate,
+        index: int,
+        leaf: bytes,
+        path: bytes,
     ) -> None:
-        tree = batch.tree
-        is_new = tree.root is None
-        if is_new:
-            _check_suite(sender, batch.header.suite)
-        tree.prove(index, leaf, parts.path, partial(_check_root, sender, parts))
-        if is_new:
-            self._keep(batch, parts)
-        else:
-            self._batches.move_to_end((parts.batch, parts.sig))
+        if batch.tree.root is not None:
+            batch.tree.prove(index, leaf, path, _refuse_root)
+            self._batches.move_to_end(key)
+            return
+        if sender.suite != batch.suite:
+            raise Refused(
+                Reason.SUITE_NOT_ALLOWED,
+                f"suite {batch.suite}; {sender.service} signs with suite {sender.suite}",
+            )
+        batch.tree.prove(index, leaf, path, partial(_check_root, sender, key))
+        self._keep(batch, key)
 
-    def _keep(self, batch: _Batch, parts: Parts) -> None:
-        self._batches[parts.batch, parts.sig] = batch
+    def _keep(self, batch: _Batch, key: tuple[bytes, bytes]) -> None:
+        self._batches[key] = batch
         self._leaves += batch.tree.size
         while (
             len(self._batches) > self._limits.max_batches or self._leaves > self._limits.max_leaves
         ):
             _, oldest = self._batches.popitem(last=False)
             self._leaves -= oldest.tree.size
-        header, root = batch.header, batch.tree.root or b""
-        if not self._sequence.chain(batch.signer, header.run, header.seq, header.prev, root):
+        root = batch.tree.root or b""
+        if not self._sequence.chain(batch.signer, batch.run, batch.seq, batch.prev, root):
             self.chain_breaks += 1
+
+    def _check_seen(self, batch: _Batch, index: int) -> None:
+        if self._keeps_window and self._window.is_seen(
+            batch.signer, batch.run, batch.seq, index, batch.created_ms
+        ):
+            raise Refused(Reason.REPLAYED, f"message {index} of batch {batch.seq} came before")
 
     def _check_time(self, created_ms: int, expires_ms: int) -> None:
         now_ms = self._clock.now_ms()
@@ -248,58 +297,59 @@ class Opener:
                 "are allowed (max_clock_skew_ms)",
             )
 
-    def _decrypt(self, batch: _Batch, head: pb.MessageHead, parts: Parts) -> content_pb.Content:
-        cipher = batch.ciphers.get(head.epoch)
-        if cipher is None or parts.key_package:
-            cipher = self._cipher(batch, EpochId(head.epoch), parts.key_package)
-        decrypt, scopes, covered = cipher
-        if head.subject not in covered:
-            if not covers(scopes, head.subject):
+    def _cipher(self, batch: _Batch, epoch_id: EpochId, subject: str, inline: bytes) -> _Decrypt:
+        known = batch.ciphers.get(epoch_id)
+        if known is None or inline:
+            known = self._new_cipher(batch, epoch_id, inline)
+        decrypt, scopes, covered = known
+        if subject not in covered:
+            if not covers(scopes, subject):
                 raise Refused(Reason.KEY_PACKAGE_INVALID, "the key is not for this subject")
-            covered.add(head.subject)
-        try:
-            text = decrypt(nonce_of(head.index), parts.body, batch.prefix[1:] + parts.head)
-        except InvalidTag:
-            raise Refused(Reason.DECRYPTION_FAILED, "the body does not decrypt") from None
-        try:
-            content = content_pb.Content.FromString(text)
-        except DecodeError:
-            raise Refused(Reason.BAD_CONTENT, "the body is not the encoding of a content") from None
-        content.ClearField("pad")
-        return content
+            covered.add(subject)
+        return decrypt
 
-    def _cipher(
-        self, batch: _Batch, epoch_id: EpochId, inline: bytes
-    ) -> tuple[_Decrypt, tuple[str, ...], set[str]]:
+    def _new_cipher(self, batch: _Batch, epoch_id: EpochId, inline: bytes) -> _Cipher:
         epoch = self._epochs.require(epoch_id, inline)
-        header = batch.header
-        if epoch.signer != header.signer:
+        if epoch.signer != batch.signer:
             raise Refused(Reason.KEY_PACKAGE_INVALID, "the key belongs to another sender")
-        if not epoch.not_before_ms <= header.created_ms <= epoch.not_after_ms:
+        if not epoch.not_before_ms <= batch.created_ms <= epoch.not_after_ms:
             raise Refused(Reason.KEY_PACKAGE_INVALID, "the key was not in use at that time")
-        key = batch_key(suite_of(header.suite), epoch.secret, header.salt, header.signer)
-        cipher = AESGCM(key).decrypt, epoch.scopes, set[str]()
+        key = batch_key(suite_of(batch.suite), epoch.secret, batch.salt, batch.signer)
+        cipher: _Cipher = (AESGCM(key).decrypt, epoch.scopes, set())
         batch.ciphers[epoch_id] = cipher
         return cipher
 
 
+def _content(decrypt: _Decrypt, nonce: bytes, body: bytes, bound: bytes) -> content_pb.Content:
+    try:
+        text = decrypt(nonce, body, bound)
+    except InvalidTag:
+        raise Refused(Reason.DECRYPTION_FAILED, "the body does not decrypt") from None
+    try:
+        content = content_pb.Content.FromString(text)
+    except DecodeError:
+        raise Refused(Reason.BAD_CONTENT, "the body is not the encoding of a content") from None
+    content.ClearField("pad")
+    return content
+
+
 def _head(raw: bytes) -> pb.MessageHead:
+    if len(raw) > MAX_HEAD_BYTES:
+        raise _too_large("the head of an envelope", len(raw), MAX_HEAD_BYTES)
     try:
         return pb.MessageHead.FromString(raw)
     except DecodeError:
         raise Refused(Reason.MALFORMED, "not the encoding of a message head") from None
 
 
-def _check_suite(sender: Certificate, suite: int) -> None:
-    if sender.suite != suite:
-        raise Refused(
-            Reason.SUITE_NOT_ALLOWED,
-            f"suite {suite}; {sender.service} signs with suite {sender.suite}",
-        )
+def _check_root(sender: Certificate, key: tuple[bytes, bytes], root: bytes) -> None:
+    batch, signature = key
+    verify(sender.suite, sender.sign_key, signature, batch_signing_input(batch, root))
 
 
-def _check_root(sender: Certificate, parts: Parts, root: bytes) -> None:
-    verify(sender.suite, sender.sign_key, parts.sig, batch_signing_input(parts.batch, root))
+def _refuse_root(root: bytes) -> None:
+    """The root of a kept batch is known: no other one is believed."""
+    raise Refused(Reason.BAD_PATH, f"another root than the signed one: {root.hex()[:16]}")
 
 
 def _check_publish(sender: Certificate, subject: str) -> None:
@@ -307,10 +357,8 @@ def _check_publish(sender: Certificate, subject: str) -> None:
         raise Refused(Reason.MAY_NOT_PUBLISH, f"{sender.service} has no right to {subject}")
 
 
-def _too_large(what: str, size: int) -> Refused:
-    return Refused(
-        Reason.TOO_LARGE, f"{what} has {size} bytes, more than allowed (max_envelope_bytes)"
-    )
+def _too_large(what: str, size: int, most: int) -> Refused:
+    return Refused(Reason.TOO_LARGE, f"{what} has {size} bytes; at most {most} are allowed")
 
 
 __all__ = ["Opener"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 _PAD_TAG: Final = 15 << 3 | 2  # Content.pad
+_SHORT_FIELDS: Final = tuple(bytes((_PAD_TAG, zeroes)) + bytes(zeroes) for zeroes in range(128))
 
 
 def padme(size: int) -> int:
@@ -26,14 +27,20 @@ def pad_field(size: int) -> bytes:
     A field takes 2 bytes at least, and each byte more of its length prefix skips one size: where a bucket cannot be
     met exactly the next one is.
     """
+    room = padme(size) - size
+    if not room:
+        return b""
+    if 2 <= room < len(_SHORT_FIELDS) + 2:
+        return _SHORT_FIELDS[room - 2]
+    return _long_field(size)
+
+
+def _long_field(size: int) -> bytes:
     target = padme(size)
     while True:
-        room = target - size
-        if not room:
-            return b""
         for prefix in (1, 2, 3, 4):
-            zeroes = room - 1 - prefix
-            if zeroes >= 0 and max(1, -(-zeroes.bit_length() // 7)) == prefix:
+            zeroes = target - size - 1 - prefix
+            if zeroes >= 0 and len(varint(zeroes)) == prefix:
                 return bytes((_PAD_TAG,)) + varint(zeroes) + bytes(zeroes)
         target = padme(target + 1)
 

@@ -24,9 +24,8 @@ from bus.envelope.types import (
     NobodyMayRead,
     Plain,
     SealedBatch,
-    SealedEnvelope,
 )
-from bus.envelope.wire import field, join
+from bus.envelope.wire import join
 from schemas.clock import Clock
 from schemas.errors import ConfigurationError, PermissionRefused
 from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as pb
@@ -156,10 +155,9 @@ class Sealer:
         signature = self._key.sign(batch_signing_input(batch, root))
         self._seq += 1
         self._prev = root
-        batch_field, sig_field = field(1, batch), field(5, signature)
         return SealedBatch(
             envelopes=tuple(
-                SealedEnvelope(join(batch_field, head, body, path, sig_field))
+                join(batch, head, body, path, signature)
                 for (head, body), path in zip(sealed, paths(levels), strict=True)
             ),
             key_packages=self._epochs.take_unpublished(),

@@ -165,7 +165,6 @@ class Suite:
     hpke: HpkeSuite
     digest: hashes.HashAlgorithm
     """The hash inside HKDF. Leaves, trees and identifiers are SHA-256 in every suite."""
-    max_signature_bytes: int
     sign_key_entropy_bytes: int
     sign_key_from_entropy: Callable[[bytes], bytes]
     signer: Callable[[bytes], _Signer]
@@ -185,7 +184,6 @@ SUITES: Final[Mapping[int, Suite]] = MappingProxyType(
             name="X-Wing, HKDF-SHA256, AES-256-GCM, Ed25519",
             hpke=HpkeSuite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM),
             digest=hashes.SHA256(),
-            max_signature_bytes=64,
             sign_key_entropy_bytes=32,
             sign_key_from_entropy=bytes,
             signer=_Ed25519Signer,
@@ -200,7 +198,6 @@ SUITES: Final[Mapping[int, Suite]] = MappingProxyType(
             name="ML-KEM-1024 + P-384, HKDF-SHA384, AES-256-GCM, ECDSA P-384",
             hpke=HpkeSuite(KEM.MLKEM1024_P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM),
             digest=hashes.SHA384(),
-            max_signature_bytes=104,
             sign_key_entropy_bytes=_P384_ENTROPY_BYTES,
             sign_key_from_entropy=_p384_from_entropy,
             signer=_P384Signer,

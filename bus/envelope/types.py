@@ -129,7 +129,7 @@ class Plain:
     """One message to be sealed."""
 
     subject: str
-    content: content_pb.Content
+    content: content_pb.Content = field(repr=False)
     """`pad` is set by the sealer; `raw_size` and `encoding` by the caller."""
     reply_to: str = ""
     in_reply_to: bytes = b""
@@ -150,7 +150,7 @@ class Envelope:
 
     subject: str
     sender: Certificate
-    content: content_pb.Content
+    content: content_pb.Content = field(repr=False)
     leaf: bytes
     """Leaf hash: the identity of the sealed message, for evidence and for the replay window."""
     run: bytes

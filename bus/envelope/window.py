@@ -9,15 +9,45 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
+from bus.envelope.limits import MAX_BATCH
 from bus.envelope.types import Reason, Refused
 
 _FORMAT: Final = b"medmesh.window.v1\n"
 _CHECKSUM_BYTES: Final = 16
 _Head = struct.Struct(">QI")  # created_floor_ms, runs
 _RunHead = struct.Struct(">16s8sQQQI")  # signer, run, floor, created_ms, expires_ms, batches
+_MarkBytes = struct.Struct(">16s8sQIQQ")
 _BatchHead = struct.Struct(">QB")  # seq, bitmap bytes
+
+
+class Mark(NamedTuple):
+    """One acknowledged message, as the window and its journal know it."""
+
+    signer: bytes
+    run: bytes
+    seq: int
+    leaf_index: int
+    created_ms: int
+    expires_ms: int
+
+    def to_bytes(self) -> bytes:
+        """52 bytes for a journal."""
+        return _MarkBytes.pack(*self)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Mark:
+        """Read what `to_bytes` gave. Raises `Refused` (MALFORMED)."""
+        try:
+            mark = cls._make(_MarkBytes.unpack(raw))
+        except struct.error:
+            raise Refused(
+                Reason.MALFORMED, f"a mark has {_MarkBytes.size} bytes; this has {len(raw)}"
+            ) from None
+        if mark.leaf_index >= MAX_BATCH:
+            raise Refused(Reason.MALFORMED, f"a mark with leaf number {mark.leaf_index}")
+        return mark
 
 
 class _Run:
@@ -66,34 +96,24 @@ class ReplayWindow:
             return created_ms <= self._created_floor_ms
         return seq < known.floor or bool(known.batches.get(seq, 0) >> index & 1)
 
-    def mark(
-        self,
-        signer: bytes,
-        run: bytes,
-        seq: int,
-        index: int,
-        *,
-        created_ms: int,
-        expires_ms: int,
-        now_ms: int,
-    ) -> None:
-        """Remember the message as acknowledged. Marking twice does no harm."""
-        key = (signer, run)
-        known = self._runs.get(key)
-        if known is None:
+    def mark(self, mark: Mark, *, now_ms: int) -> None:
+        """Remember a message as acknowledged. Marking twice does no harm."""
+        key = (mark.signer, mark.run)
+        run = self._runs.get(key)
+        if run is None:
             if len(self._runs) >= self._max_runs:
                 self._forget_runs(now_ms)
-            known = self._runs[key] = _Run()
-        known.created_ms = max(known.created_ms, created_ms)
-        known.expires_ms = max(known.expires_ms, expires_ms)
+            run = self._runs[key] = _Run()
+        run.created_ms = max(run.created_ms, mark.created_ms)
+        run.expires_ms = max(run.expires_ms, mark.expires_ms)
         self._runs.move_to_end(key)
-        if seq < known.floor:
+        if mark.seq < run.floor:
             return
-        bits = known.batches.get(seq)
+        bits = run.batches.get(mark.seq)
         if bits is None:
             self._batches += 1
             bits = 0
-        known.batches[seq] = bits | 1 << index
+        run.batches[mark.seq] = bits | 1 << mark.leaf_index
         if self._batches > self._max_batches:
             self._shrink()
 
@@ -175,4 +195,4 @@ def _read_batches(text: bytes, at: int, count: int, run: _Run) -> int:
     return at
 
 
-__all__ = ["ReplayWindow"]
+__all__ = ["Mark", "ReplayWindow"]

@@ -1,96 +1,37 @@
-"""The outer shell of an envelope, in its one valid encoding.
-
-The shell is the protobuf message `medmesh.envelope.v1.Envelope`, but only the encoding that protobuf libraries write is
-taken: fields in ascending order, each once, none empty, none unknown, lengths as short as they can be. So no byte of
-an envelope can change without being noticed, although the shell itself is not signed.
-"""
+"""The outer shell of an envelope, in its one valid encoding."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from google.protobuf.message import DecodeError
 
-from bus.envelope.padding import varint
 from bus.envelope.types import Reason, Refused, SealedEnvelope
+from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as pb
 
-_TAGS: Final = tuple(number << 3 | 2 for number in range(1, 7))
-_LONGEST_PREFIX: Final = 4  # bytes of a length prefix: 256 MiB
-
-
-class Parts(NamedTuple):
-    """The parts of an envelope as they travelled; b"" where one is missing."""
-
-    batch: bytes
-    head: bytes
-    body: bytes
-    path: bytes
-    sig: bytes
-    key_package: bytes
-
-
-def field(number: int, value: bytes) -> bytes:
-    """One length-delimited field; b"" for an empty value, as proto3 writes it."""
-    if not value:
-        return b""
-    return bytes((number << 3 | 2,)) + varint(len(value)) + value
-
-
-def join(batch_field: bytes, head: bytes, body: bytes, path: bytes, sig_field: bytes) -> bytes:
-    """An envelope of its parts; the two that a batch shares come as fields. `head` and `body` are not empty."""
-    return b"".join(
-        (
-            batch_field,
-            b"\x12",
-            varint(len(head)),
-            head,
-            b"\x1a",
-            varint(len(body)),
-            body,
-            field(4, path),
-            sig_field,
-        )
-    )
+Parts = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+"""batch, head, body, path, sig, key_package as they travelled; b"" where one is missing."""
 
 
 def split(raw: bytes) -> Parts:
-    """Take an envelope apart; nothing of it is trusted. Raises `Refused` (MALFORMED)."""
+    """Take an envelope apart; nothing of it is trusted. Raises `Refused` (MALFORMED).
+
+    Only the encoding that protobuf libraries write is taken: fields in ascending order, each once, none empty, none
+    unknown, lengths as short as they can be. So no byte of an envelope can change unnoticed, although the shell itself
+    is not signed. A new field is a new version of the format.
+    """
     try:
-        return Parts._make(_fields(raw))
-    except (IndexError, ValueError):
+        shell = pb.Envelope.FromString(raw)
+    except DecodeError:
         raise Refused(Reason.MALFORMED, "not the encoding of an envelope") from None
+    shell.DiscardUnknownFields()
+    if shell.SerializeToString() != raw:
+        raise Refused(Reason.MALFORMED, "not the one valid encoding of its parts")
+    return shell.batch, shell.head, shell.body, shell.path, shell.sig, shell.key_package
 
 
-def _fields(raw: bytes) -> list[bytes]:
-    parts: list[bytes] = []
-    at, end = 0, len(raw)
-    for tag in _TAGS:
-        if at == end or raw[at] != tag:
-            parts.append(b"")
-            continue
-        size = raw[at + 1]
-        at += 2
-        if size > 127:
-            size, at = _long_size(raw, at, size)
-        start = at
-        at += size
-        if not size or at > end:
-            raise ValueError
-        parts.append(raw[start:at])
-    if at != end:
-        raise ValueError
-    return parts
-
-
-def _long_size(raw: bytes, at: int, first: int) -> tuple[int, int]:
-    size = first & 127
-    for prefix in range(1, _LONGEST_PREFIX):
-        byte = raw[at]
-        at += 1
-        size |= (byte & 127) << 7 * prefix
-        if byte < 128:
-            if not byte:
-                raise ValueError
-            return size, at
-    raise ValueError
+def join(batch: bytes, head: bytes, body: bytes, path: bytes, sig: bytes) -> SealedEnvelope:
+    """Put an envelope together."""
+    shell = pb.Envelope(batch=batch, head=head, body=body, path=path, sig=sig)
+    return SealedEnvelope(shell.SerializeToString())
 
 
 def standalone(envelope: bytes, key_package: bytes) -> SealedEnvelope:
@@ -98,11 +39,12 @@ def standalone(envelope: bytes, key_package: bytes) -> SealedEnvelope:
 
     Raises `Refused` (MALFORMED) when `envelope` is none. A key package that was inline before is replaced.
     """
-    parts = split(envelope)
-    return SealedEnvelope(
-        b"".join(field(number, part) for number, part in enumerate(parts[:5], 1))
-        + field(6, key_package)
-    )
+    try:
+        shell = pb.Envelope.FromString(envelope)
+    except DecodeError:
+        raise Refused(Reason.MALFORMED, "not the encoding of an envelope") from None
+    shell.key_package = key_package
+    return SealedEnvelope(shell.SerializeToString())
 
 
-__all__ = ["Parts", "field", "join", "split", "standalone"]
+__all__ = ["Parts", "join", "split", "standalone"]
