@@ -4,8 +4,8 @@ Parsed and type-checked when a configuration is loaded, compiled to closures; no
 attribute. The grammar is in `schemas.expression_syntax`; what a path means is the `PathCompiler`'s.
 
 A path stands for all values it finds. A test holds when it holds for one of them; `!=`, `not in` and `not valued` are
-the negations of `=`, `in` and `valued`, so they also hold when there is no value. `<`, `>` and comparisons with a number
-look at values that are decimal numbers; others do not match.
+the negations of `=`, `in` and `valued`, so they also hold when there is no value. `<`, `>` and comparisons with a
+number look at values that are decimal numbers; others do not match.
 """
 
 from __future__ import annotations

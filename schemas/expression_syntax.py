@@ -33,7 +33,10 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _COMPARISONS: Final = ("=", "!=", "<", "<=", ">", ">=")
-_AFTER_VALUE: Final = "a comparison (= != < <= > >=), 'in', 'not in', 'valued', 'not valued', 'starts with' or 'matches'"
+_AFTER_VALUE: Final = (
+    "a comparison (= != < <= > >=), 'in', 'not in', 'valued', 'not valued', "
+    "'starts with' or 'matches'"
+)
 
 
 class ExpressionError(MeshError, ValueError):

@@ -111,7 +111,9 @@ class BatchSplitter:
             self._unit_offset = self._offset + 1
             chunk = stripped
         self._buffer += chunk
-        return list(self._advance(len(self._buffer) - _LONGEST_START))
+        events = list(self._advance(len(self._buffer) - _LONGEST_START))
+        self._shed()
+        return events
 
     def close(self) -> list[BatchEvent]:
         """End of the stream: return the last message and batches left open. Raises `CharsetError` for UTF-16."""
@@ -131,9 +133,12 @@ class BatchSplitter:
             self._scanned = found.end()
         self._scanned = max(self._scanned, last + 1)
         self._drop(start)
+
+    def _shed(self) -> None:
+        """Forget the bytes of a unit that is too long already, but for what may be the start of the next."""
         if len(self._buffer) + self._dropped > self._limit:
-            self._head = self._head or bytes(self._buffer[:_HEAD_BYTES])
             excess = max(self._scanned, 0)
+            self._head += self._buffer[: min(excess, _HEAD_BYTES - len(self._head))]
             self._drop(excess)
             self._dropped += excess
 
@@ -144,7 +149,7 @@ class BatchSplitter:
 
     def _unit(self, body: bytes) -> Iterator[BatchEvent]:
         length = self._dropped + len(body)
-        head, self._head, self._dropped = self._head or body[:_HEAD_BYTES], b"", 0
+        head, self._head, self._dropped = (self._head + body[:_HEAD_BYTES])[:_HEAD_BYTES], b"", 0
         if self._kind == b"MSH":
             yield self._message(body, length)
         elif self._kind:
