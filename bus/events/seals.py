@@ -51,8 +51,8 @@ class Seals(Protocol):
         """Put a key package where readers find it. Raises `MeshError`."""
         ...
 
-    async def supply(self, refusal: Refused, opener: Opening) -> bool:
-        """Fetch what was missing (key package, certificate) so that `open` can be tried again.
+    async def supply(self, refusal: Refused, sealed: bytes, opener: Opening) -> bool:
+        """Fetch what was missing to open `sealed` (key package, certificate) so that `open` can be tried again.
 
         False when it does not exist. Raises `MeshError` when it cannot be asked for now.
         """

@@ -10,14 +10,14 @@ _MAX_FRAMES = 12
 
 
 def where(error: BaseException) -> str:
-    """Where it was raised, innermost first: `module:line < module:line`. No values, no source text."""
+    """Where it was raised, innermost first: `module:line<module:line`. No values, no source text."""
     places: list[str] = []
     step: TracebackType | None = error.__traceback__
     while step is not None:
         module = step.tb_frame.f_globals.get("__name__", "?")
         places.append(f"{module}:{step.tb_lineno}")
         step = step.tb_next
-    return " < ".join(reversed(places[-_MAX_FRAMES:]))
+    return "<".join(reversed(places[-_MAX_FRAMES:]))
 
 
 def error_code(error: BaseException) -> str:

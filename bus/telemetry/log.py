@@ -22,19 +22,19 @@ from bus.telemetry.failures import failure_fields
 
 SAFE_KEYS: Final = frozenset(
     {
-        "ack_code", "adapter", "address", "attempt", "attempts", "bucket", "bytes", "certificate", "code", "component",
+        "ack_code", "adapter", "attempt", "attempts", "bucket", "bytes", "certificate", "code", "component",
         "condition", "connections", "consumer", "count", "delay_s", "duration_s", "durability", "epoch", "error_code",
         "error_type", "event", "failures", "file_count", "generation", "instance", "kind", "lane", "lanes", "level",
-        "limit", "limit_s", "link", "listen", "logger", "max_bytes", "mesh", "message_id", "messages", "name", "outcome",
-        "partition", "pending", "pid", "port", "rate", "reason", "replicas", "retry_s", "role", "seconds", "seq",
-        "server", "service", "setting", "signal", "site", "state", "status", "stream", "subject", "suite", "timeout_s",
-        "timestamp", "unit", "version", "waited_s", "where",
+        "limit", "limit_s", "link", "listen", "logger", "max_bytes", "mesh", "message_id", "messages", "outcome",
+        "partition", "peer", "pending", "pid", "port", "rate", "reason", "replicas", "retry_s", "role",
+        "seconds", "seq", "server", "service", "setting", "signal", "site", "state", "status", "stream",
+        "subject", "suite", "timeout_s", "timestamp", "unit", "version", "waited_s", "where",
     }
 )  # fmt: skip
 """Keys whose values are our own names, codes, counts, subjects and times: none of them can hold patient data."""
 
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
-_SAFE_TEXT: Final = re.compile(r"[A-Za-z0-9_.:,/<>*@+=()\[\] -]{0,255}\Z")
+_SAFE_TEXT: Final = re.compile(r"[A-Za-z0-9_.:/<>*@+-]{0,1024}\Z")
 _HASH_BYTES: Final = 6
 
 
@@ -114,8 +114,10 @@ def _without_exception(event: MutableMapping[str, object]) -> Mapping[str, objec
 
 
 def logger(name: str) -> Logger:
-    """The logger of a module."""
-    return cast("Logger", structlog.get_logger(logger=name))
+    """The logger of a module. Until logging is configured, warnings go to standard error, redacted all the same."""
+    if not structlog.is_configured():
+        configure_logging(json=False, level="warning")
+    return cast("Logger", structlog.get_logger(component=name))
 
 
 def configure_logging(
@@ -135,11 +137,11 @@ def configure_logging(
         raise ValueError(
             f"log level {level!r} is not known: debug, info, warning or error"
         ) from None
-    out = stream or sys.stderr
+    colors = (stream or sys.stderr).isatty()
     renderer = (
         structlog.processors.JSONRenderer(sort_keys=True)
         if json
-        else structlog.dev.ConsoleRenderer(colors=out.isatty())
+        else structlog.dev.ConsoleRenderer(colors=colors)
     )
     structlog.configure(
         processors=[
@@ -149,7 +151,7 @@ def configure_logging(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=lambda *_: structlog.PrintLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
 

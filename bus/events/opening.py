@@ -1,0 +1,77 @@
+"""Opening on behalf of a consumer: what is missing is fetched, what passes is waited for, the rest is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bus.envelope.types import Envelope, Reason, Refused
+from bus.events.items import Tries
+from bus.events.seals import Opening, Seals
+from bus.flow import TokenBucket
+from schemas.clock import Clock
+from schemas.errors import MeshError
+
+_LOOKUPS: Final = 4
+"""How often something that is said not to exist is looked for: it can arrive a moment after its envelope."""
+_PATIENCE_PER_S: Final = 0.2
+_PATIENCE_BURST: Final = 16
+"""How many such looks one consumer has: a hostile broker could name a new unknown signer in every message."""
+_MISSING: Final = frozenset({Reason.KEY_PACKAGE_MISSING, Reason.UNKNOWN_SIGNER})
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """Opening has to wait; the reason is a code for the operator."""
+
+    reason: str
+
+
+class EnvelopeReader:
+    """Opens the envelopes of one consumer."""
+
+    def __init__(self, seals: Seals, opener: Opening, clock: Clock) -> None:
+        self._seals = seals
+        self._clock = clock
+        self._patience = TokenBucket(
+            per_s=_PATIENCE_PER_S, burst=_PATIENCE_BURST, now_s=clock.monotonic_s()
+        )
+        self.opener = opener
+
+    async def open(
+        self, tries: Tries, subject: str, sealed: bytes, *, ordered: bool = False
+    ) -> Envelope | NotNow:
+        """Open an envelope; `ordered` when an operator's order carries it. Raises `Refused` for good."""
+        while True:
+            try:
+                return self.opener.open(subject, sealed, authorised_replay=ordered)
+            except Refused as refusal:
+                if refusal.reason is Reason.DIRECTORY_STALE:
+                    return NotNow(refusal.reason.value)
+                if refusal.reason not in _MISSING:
+                    raise
+                wait = await self._supply(tries, sealed, refusal)
+            if wait is not None:
+                return wait
+
+    async def _supply(self, tries: Tries, sealed: bytes, refusal: Refused) -> NotNow | None:
+        """Fetch what is missing: None to try again at once. Raises the refusal when it cannot be had."""
+        try:
+            found = await self._seals.supply(refusal, sealed, self.opener)
+        except Refused:
+            raise
+        except MeshError as error:
+            if not error.retryable:
+                raise refusal from error
+            return NotNow(error.code)
+        tries.lookups += 1
+        if tries.lookups >= _LOOKUPS:
+            raise refusal
+        if found:
+            return None
+        if self._patience.take(self._clock.monotonic_s()) > 0:
+            raise refusal
+        return NotNow(refusal.reason.value)
+
+
+__all__ = ["EnvelopeReader", "NotNow"]
