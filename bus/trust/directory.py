@@ -38,6 +38,7 @@ class CertificateDirectory:
         self._records: dict[CertificateId, _Record] = {}
         self._places: dict[tuple[str, str], list[_Record]] = {}
         self._head: Head | None = None
+        self._floor = 0
         self._version = 0
         self._valid_from_ms = self._valid_until_ms = 0
         self._live: list[list[Certificate]] = []
@@ -113,10 +114,14 @@ class CertificateDirectory:
         """Whether the certificate is held, ended and revoked ones included."""
         return certificate_id in self._records
 
-    def certified_kem_keys(self, service: str) -> dict[bytes, int]:
-        """Every KEM key that the held certificates of a service name, ended ones included, and its generation."""
+    def history(self, service: str) -> list[Certificate]:
+        """Every certificate held of a service (SPIFFE id), ended and revoked ones included."""
         records = (record.certificate for record in self._records.values())
-        return {one.kem_key: one.kem_generation for one in records if one.service == service}
+        return [one for one in records if one.service == service]
+
+    def require_version(self, version: int) -> None:
+        """Refuse heads below this version: the newest that was ever accepted on this machine."""
+        self._floor = max(self._floor, version)
 
     def add(self, certificate: Certificate, *, vouched: bool = False) -> None:
         """Take in a verified certificate. `vouched` says that a fresh head was held with it earlier (disk cache)."""
@@ -140,13 +145,13 @@ class CertificateDirectory:
         """
         if head.issued_ms > self._clock.now_ms() + self._settings.skew_ms:
             raise Refused(Reason.CLOCK_SKEW, f"directory head {head.version} is from the future")
-        if self._head is None or head.version > self._head.version:
-            return True
-        if head.version < self._head.version:
+        if head.version < self._floor:
             raise Refused(
                 Reason.DIRECTORY_STALE,
-                f"directory head {head.version} is older than {self._head.version}, which was seen before",
+                f"directory head {head.version} is older than {self._floor}, which was seen before",
             )
+        if self._head is None or head.version > self._head.version:
+            return True
         if head.digest != self._head.digest:
             raise Refused(Reason.MALFORMED, f"a second directory head of version {head.version}")
         return False
@@ -156,6 +161,7 @@ class CertificateDirectory:
         if not self.check(head):
             return
         self._head = head
+        self._floor = head.version
         self._valid_until_ms = 0
         if self.fresh:
             for record in self._records.values():
