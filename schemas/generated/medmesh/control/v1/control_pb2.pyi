@@ -46,7 +46,7 @@ Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
 class ServiceCert(_message.Message):
-    """Signed by the mesh authority. KV `certs`, key `<service>.<instance>`."""
+    """Signed by the mesh authority. KV `certs`, key `<service>.<instance>.<certificate id>`: messages outlive certificates."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -137,7 +137,7 @@ class DirectoryHead(_message.Message):
     log_root: _builtins.bytes
     @_builtins.property
     def revoked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Ids of certificates that are revoked and not yet expired."""
+        """Ids of certificates that are revoked, for as long as messages they signed may still wait in a stream."""
 
     @_builtins.property
     def live(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
