@@ -109,9 +109,12 @@ class MeshEvents:
         condition = EventsCondition.RUNNING
         if not self._running:
             condition = EventsCondition.STOPPED
-        elif self._transport.link is not LinkState.CONNECTED:
+        elif not self._reachable():
             condition = EventsCondition.CARRIER_AWAY
         return EventsHealth(condition=condition, consumers=tuple(self._consumptions))
+
+    def _reachable(self) -> bool:
+        return self._transport.link is LinkState.CONNECTED
 
     async def publish(self, event: NewEvent, *, timeout_s: float = 30.0) -> StoredEvent:
         """Seal and store one event; see `bus.events.protocol.Events.publish`."""
@@ -135,7 +138,7 @@ class MeshEvents:
             spec=spec,
             handler=handler,
             replay_subject=replay_subject,
-            reader=EnvelopeReader(self._seals, opener, self._clock),
+            reader=EnvelopeReader(self._seals, opener, self._clock, reachable=self._reachable),
             dead_letters=DeadLetterWriter(
                 stream=stream,
                 incarnation=incarnation,
@@ -173,7 +176,7 @@ class MeshEvents:
         """The dead letters of the site, if this service's certificate has an operator's rights."""
         return DeadLetters(
             site=self._site,
-            store=self._transport.store,
+            transport=self._transport,
             seals=self._seals,
             publisher=self._publisher,
             clock=self._clock,

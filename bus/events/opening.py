@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,7 @@ from bus.events.items import Tries
 from bus.events.seals import Opening, Seals
 from bus.flow import TokenBucket
 from schemas.clock import Clock
-from schemas.errors import MeshError
+from schemas.errors import MeshError, Unavailable
 
 _LOOKUPS: Final = 4
 """How often something that is said not to exist is looked for: it can arrive a moment after its envelope."""
@@ -30,8 +31,16 @@ class NotNow:
 class EnvelopeReader:
     """Opens the envelopes of one consumer."""
 
-    def __init__(self, seals: Seals, opener: Opening, clock: Clock) -> None:
+    def __init__(
+        self,
+        seals: Seals,
+        opener: Opening,
+        clock: Clock,
+        *,
+        reachable: Callable[[], bool],
+    ) -> None:
         self._seals = seals
+        self._reachable = reachable
         self._clock = clock
         self._patience = TokenBucket(
             per_s=_PATIENCE_PER_S, burst=_PATIENCE_BURST, now_s=clock.monotonic_s()
@@ -64,6 +73,8 @@ class EnvelopeReader:
             if not error.retryable:
                 raise refusal from error
             return NotNow(error.code)
+        if not found and not self._reachable():
+            return NotNow(Unavailable.code)
         tries.lookups += 1
         if tries.lookups >= _LOOKUPS:
             raise refusal

@@ -17,7 +17,7 @@ from bus.events.publisher import Publisher
 from bus.events.seals import Seals
 from bus.events.streams import receipt_stream
 from bus.telemetry.counters import Counters
-from bus.transport.protocol import Incoming, NotFound, Transport
+from bus.transport.protocol import Incoming, LinkState, NotFound, Transport
 from schemas import subjects
 from schemas.clock import Clock
 from schemas.errors import DeadlineExceeded, MeshError
@@ -74,7 +74,12 @@ class ReceiptReader:
         self._transport = transport
         self._counters = counters
         # a receipt may be read again and again: it says the same each time
-        self._reader = EnvelopeReader(seals, seals.opener(replay_window=False), clock)
+        self._reader = EnvelopeReader(
+            seals,
+            seals.opener(replay_window=False),
+            clock,
+            reachable=lambda: transport.link is LinkState.CONNECTED,
+        )
 
     async def wait(self, message_id: bytes, consumer: str, *, timeout_s: float) -> Receipt:
         """What `consumer` did with a message, now or up to a day before. Raises `DeadlineExceeded`."""

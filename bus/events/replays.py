@@ -19,7 +19,7 @@ from bus.events.publisher import Publisher
 from bus.events.seals import Seals
 from bus.events.streams import dead_letter_stream, derived_id, event_stream
 from bus.events.work import REPLAY_TYPE
-from bus.transport.protocol import Delivery, EventStore, NotFound
+from bus.transport.protocol import Delivery, LinkState, NotFound, Transport
 from schemas import subjects
 from schemas.clock import Clock
 from schemas.errors import MeshError, Unavailable
@@ -81,13 +81,24 @@ class DeadLetters:
     """
 
     def __init__(
-        self, *, site: SiteId, store: EventStore, seals: Seals, publisher: Publisher, clock: Clock
+        self,
+        *,
+        site: SiteId,
+        transport: Transport,
+        seals: Seals,
+        publisher: Publisher,
+        clock: Clock,
     ) -> None:
         self._site = site
-        self._store = store
+        self._store = transport.store
         self._seals = seals
         self._publisher = publisher
-        self._reader = EnvelopeReader(seals, seals.opener(replay_window=False), clock)
+        self._reader = EnvelopeReader(
+            seals,
+            seals.opener(replay_window=False),
+            clock,
+            reachable=lambda: transport.link is LinkState.CONNECTED,
+        )
         self._stream = dead_letter_stream(site)
 
     async def list(
