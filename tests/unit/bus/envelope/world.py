@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import ParamSpec
 
 from bus.envelope import (
     Certificate,
@@ -29,6 +30,8 @@ from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 SUBJECT = "evt.north.raw.hl7v2.17"
 PATTERN = "evt.north.raw.>"
 TTL_MS = 3_600_000
+
+P = ParamSpec("P")
 
 _serial = count()
 
@@ -185,10 +188,10 @@ class World:
         return opener.open(subject, raw)
 
 
-def reason_of(call: Callable[[], object]) -> Reason:
+def reason_of(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Reason:
     """The reason for which a call is refused; fails the test when it is not."""
     try:
-        call()
+        call(*args, **kwargs)
     except Refused as refused:
         return refused.reason
     raise AssertionError("it was accepted")
