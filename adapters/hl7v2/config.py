@@ -194,6 +194,11 @@ class MllpServerConfig(AdapterConfig):
         default=("P", "T", "D"),
         description="Accepted MSH-11.1; others are rejected (AR). Empty MSH-11 passes.",
     )
+    always_answer: bool = Field(
+        default=True,
+        description="Answer also where MSH-15 and MSH-16 ask for none: MLLP senders wait for one all the same, and "
+        "silence would hide a refusal. false follows HL7 table 0155 to the letter.",
+    )
     end_block_cr_optional: bool = Field(
         default=False,
         description="Take frames that end with 0x1C alone, for senders that leave out the CR.",

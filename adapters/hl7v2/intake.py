@@ -4,6 +4,7 @@ Original mode (MSH-15 and MSH-16 empty): one answer, AA only when the declared l
 as MSH-15 asks once it is known whether the message is stored; with `delivered` and `applied` AA, AE or AR follow as
 MSH-16 asks, when the destinations have answered. With `stored` and `replicated` a sender that asks for an application
 answer alone gets one of that level; a sender that asks for both gets the accept answer alone, since nothing applied it.
+A sender that asks for none is answered as in the original mode, unless `always_answer` is off.
 
 When it cannot be known in time what became of a message the answer is AE (CE): its text says that the message may be
 stored already, and that sending it again unchanged is safe, since it has the same identity.
@@ -29,7 +30,14 @@ from adapters.hl7v2.codec.mllp import FrameProblem, Problem
 from adapters.hl7v2.config import MllpServerConfig
 from adapters.hl7v2.convert import Intent, to_event
 from adapters.hl7v2.receipts import ReceiptWaiter
-from adapters.hl7v2.verdict import ACCEPTED, Verdict, VerdictKind, accept_code, application_code
+from adapters.hl7v2.verdict import (
+    ACCEPTED,
+    Verdict,
+    VerdictKind,
+    accept_code,
+    application_code,
+    is_condition,
+)
 from schemas.errors import DeadlineExceeded, MeshError, PermissionRefused, ResourceExhausted
 
 _RESEND: Final = "sending it again unchanged is safe"
@@ -78,16 +86,21 @@ class Intake:
         message_id = b""
         if verdict is None:
             verdict, message_id = await self._store(message, header)
-        enhanced = bool(header.raw(15) or header.raw(16))
         if not self._config.ack.needs_receipts or verdict is not ACCEPTED:
-            return Reply(now=self._first_answer(header, verdict, enhanced=enhanced))
-        if not enhanced:
-            verdict = await self._receipts.verdict(message_id, header)
-            return Reply(now=self._answer(header, verdict, application_code("AL", verdict)))
-        return Reply(
-            now=self._answer(header, verdict, accept_code(header.accept_acknowledgement, verdict)),
-            later=lambda: self._application_answer(header, message_id),
-        )
+            return Reply(now=self._answer(header, verdict, self._single_code(header, verdict)))
+        return await self._reply_with_receipts(header, message_id)
+
+    async def _reply_with_receipts(self, header: Header, message_id: bytes) -> Reply:
+        """The message is stored, and the declared level asks for the destinations too."""
+        accepted = accept_code(header.accept_acknowledgement, ACCEPTED)
+        asked = is_condition(header.application_acknowledgement)
+        if accepted or asked:
+            return Reply(
+                now=self._answer(header, ACCEPTED, accepted) if accepted else None,
+                later=(lambda: self._application_answer(header, message_id)) if asked else None,
+            )
+        verdict = await self._receipts.verdict(message_id, header)
+        return Reply(now=self._answer(header, verdict, self._single_code(header, verdict)))
 
     def refuse(self, problem: Problem) -> bytes | None:
         """The negative answer to a frame that was cut short or too long; None when its MSH cannot be read."""
@@ -107,8 +120,7 @@ class Intake:
         verdict = Verdict(
             kind=VerdictKind.REJECT, text=text, condition=condition, reason=problem.code.value
         )
-        enhanced = bool(header.raw(15) or header.raw(16))
-        return self._first_answer(header, verdict, enhanced=enhanced)
+        return self._answer(header, verdict, self._single_code(header, verdict))
 
     def _check(self, header: Header) -> Verdict | None:
         processing_id = header.processing_id
@@ -152,13 +164,15 @@ class Intake:
         code = application_code(header.application_acknowledgement, verdict)
         return self._answer(header, verdict, code)
 
-    def _first_answer(self, header: Header, verdict: Verdict, *, enhanced: bool) -> bytes | None:
-        if not enhanced:
-            return self._answer(header, verdict, application_code("AL", verdict))
-        code = accept_code(header.accept_acknowledgement, verdict)
-        if code is None and header.accept_acknowledgement in ("", "NE"):
-            code = application_code(header.application_acknowledgement, verdict)
-        return self._answer(header, verdict, code)
+    def _single_code(self, header: Header, verdict: Verdict) -> AckCode | None:
+        """The code of the one answer: what the sender asked for, first the accept answer, else the application's."""
+        original = not header.raw(15) and not header.raw(16)
+        code = accept_code(header.accept_acknowledgement, verdict) or application_code(
+            header.application_acknowledgement, verdict
+        )
+        if code is None and (original or self._config.always_answer):
+            code = application_code("AL", verdict)
+        return code
 
     def _answer(self, header: Header, verdict: Verdict, code: AckCode | None) -> bytes | None:
         """Build the answer, or pass the destination's own on."""

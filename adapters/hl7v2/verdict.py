@@ -68,8 +68,13 @@ def application_code(condition: str, verdict: Verdict) -> AckCode | None:
     return _APPLICATION[verdict.kind] if _is_wanted(condition, verdict) else None
 
 
+def is_condition(text: str) -> bool:
+    """Whether MSH-15 or MSH-16 asks for an answer in some case."""
+    return text.strip().upper() in _WANTED
+
+
 def _is_wanted(condition: str, verdict: Verdict) -> bool:
     return verdict.is_positive in _WANTED.get(condition.strip().upper(), ())
 
 
-__all__ = ["ACCEPTED", "Verdict", "VerdictKind", "accept_code", "application_code"]
+__all__ = ["ACCEPTED", "Verdict", "VerdictKind", "accept_code", "application_code", "is_condition"]

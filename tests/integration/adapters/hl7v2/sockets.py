@@ -109,7 +109,7 @@ Behaviour = Callable[["Receiver", bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 def control_id(message: bytes) -> bytes:
-    fields = message.split(b"\r", 1)[0].split(message[3:4])
+    fields = message.replace(b"\n", b"\r").split(b"\r", 1)[0].split(message[3:4])
     return fields[9] if len(fields) > 9 else b""
 
 

@@ -151,6 +151,7 @@ async def test_unsupported_processing_id_is_rejected_with_its_place(tmp_path: Pa
         ("AL", "NE", True, AckCode.CE),
         ("ER", "NE", True, AckCode.CE),
         ("NE", "ER", True, AckCode.AE),
+        ("ER", "AL", False, AckCode.AA),
         ("ER", "NE", False, None),
         ("SU", "NE", True, None),
         ("NE", "NE", False, None),
@@ -160,7 +161,7 @@ async def test_enhanced_mode_answers_what_was_asked_for(
     tmp_path: Path, accept: str, application: str, full: bool, expected: AckCode | None
 ) -> None:
     events = MemoryEvents(failure=StreamFull("full") if full else None)
-    async with mllp_server(events, tmp_path) as (server, _):
+    async with mllp_server(events, tmp_path, always_answer=False) as (server, _):
         sender = await Sender.connect(server.bound_port)
         sender.write(message("C1", accept=accept, application=application))
         if expected is None:
@@ -172,6 +173,31 @@ async def test_enhanced_mode_answers_what_was_asked_for(
         else:
             answer = await sender.answer()
             assert (answer.code, answer.control_id) == (expected, "C1")
+        sender.close()
+
+
+@pytest.mark.parametrize(("full", "expected"), [(False, AckCode.AA), (True, AckCode.AE)])
+async def test_sender_that_asks_for_no_answer_gets_one_all_the_same_unless_set_otherwise(
+    tmp_path: Path, full: bool, expected: AckCode
+) -> None:
+    events = MemoryEvents(failure=StreamFull("full") if full else None)
+    async with mllp_server(events, tmp_path) as (server, _):
+        sender = await Sender.connect(server.bound_port)
+        answer = await sender.ask(message("C1", accept="NE", application="NE"))
+        assert (answer.code, answer.control_id) == (expected, "C1")
+        sender.close()
+
+
+@pytest.mark.parametrize(("accept", "application"), [("NE", "AL"), ("NE", "NE"), ("", "")])
+async def test_applied_without_an_accept_answer_waits_for_the_destination(
+    tmp_path: Path, accept: str, application: str
+) -> None:
+    events = MemoryEvents()
+    async with mllp_server(events, tmp_path, **APPLIED) as (server, _):
+        sender = await Sender.connect(server.bound_port)
+        sender.write(message("C1", accept=accept, application=application))
+        await give(events, 0, Outcome.REFUSED, acknowledgement("AE", b"C1"))
+        assert (await sender.answer()).code is AckCode.AE
         sender.close()
 
 
