@@ -152,23 +152,24 @@ def development_certificates(
         client_key=folder / "client.key",
     )
     write_atomic(files.ca, issued.authority.public_bytes(serialization.Encoding.PEM))
-    for certificate, key, name, use, alternatives in (
+    for certificate, key, name, uses, alternatives in (
         (
             files.server_certificate,
             files.server_key,
             names[0],
-            ExtendedKeyUsageOID.SERVER_AUTH,
+            # Servers of a cluster are each other's clients.
+            (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
             names,
         ),
         (
             files.client_certificate,
             files.client_key,
             "medmesh-client",
-            ExtendedKeyUsageOID.CLIENT_AUTH,
+            (ExtendedKeyUsageOID.CLIENT_AUTH,),
             ("medmesh-client",),
         ),
     ):
-        pair = issued.leaf(name, use, alternatives)
+        pair = issued.leaf(name, uses, alternatives)
         write_atomic(key, pair[1])
         write_atomic(certificate, pair[0])
     return files
@@ -191,7 +192,7 @@ class _Development:
         )
 
     def leaf(
-        self, name: str, use: x509.ObjectIdentifier, alternatives: Sequence[str]
+        self, name: str, uses: Sequence[x509.ObjectIdentifier], alternatives: Sequence[str]
     ) -> tuple[bytes, bytes]:
         """Certificate and key as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -200,7 +201,7 @@ class _Development:
             self._builder(_name(name), key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(
                 x509.SubjectAlternativeName(map(_alternative, alternatives)), critical=False
             )

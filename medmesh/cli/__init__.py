@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "watch": "Show what passes: subjects, rates, senders; never content.",
     "dlq": "List, show and replay dead letters.",
     "doctor": "Say in plain words what is wrong, and what to do.",
+    "keys": "Make certificates for trying TLS out.",
     "config": "Check and show the configuration.",
     "version": "Show the versions of medmesh and its parts.",
 }
