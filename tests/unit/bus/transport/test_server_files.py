@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bus.transport.server_files import Folder, free_ports
+from bus.transport.server_process import is_running, started
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path / "nats")
+    made.create()
+    return made
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_only_the_owner_may_read_what_is_secret(folder: Folder) -> None:
+    identity = folder.identity()
+    folder.write_config(identity, max_payload_bytes=1000, max_store_bytes=0)
+    folder.announce(identity, pid=1, started="2")
+    assert mode(folder.path) == 0o700
+    for name in ("server.conf", "connection.json", "identity.json"):
+        assert mode(folder.path / name) == 0o600, name
+    assert identity.password not in repr(identity)
+    assert identity.password not in repr(folder.access())
+
+
+def test_configuration_syncs_always_and_listens_on_loopback_alone(folder: Folder) -> None:
+    folder.write_config(folder.identity(), max_payload_bytes=1000, max_store_bytes=5000)
+    text = folder.config.read_text()
+    assert "sync_interval: always" in text
+    assert "max_file_store: 5000" in text
+    assert text.count('"127.0.0.1:') == 2
+    assert "0.0.0.0" not in text
+
+
+def test_identity_is_chosen_once(folder: Folder) -> None:
+    assert folder.identity() == folder.identity()
+
+
+def test_port_that_something_else_took_is_chosen_anew(folder: Folder) -> None:
+    first = folder.identity()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", first.port))
+        other.listen()
+        second = folder.identity()
+    assert second.port != first.port
+    assert (second.monitor_port, second.password) == (first.monitor_port, first.password)
+
+
+def test_access_is_read_back_as_written(folder: Folder) -> None:
+    assert folder.access() is None
+    assert folder.announce(folder.identity(), pid=7, started="8") == folder.access()
+    folder.withdraw()
+    assert folder.access() is None
+    folder.withdraw()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null"])
+def test_damaged_record_is_no_record(folder: Folder, text: str) -> None:
+    (folder.path / "connection.json").write_text(text)
+    (folder.path / "identity.json").write_text(text)
+    assert folder.access() is None
+    assert folder.identity().port > 0
+
+
+def test_folder_has_one_owner_at_a_time(folder: Folder) -> None:
+    lock = folder.lock()
+    assert lock is not None
+    assert Folder(folder.path).lock() is None
+    os.close(lock)
+    again = folder.lock()
+    assert again is not None
+    os.close(again)
+
+
+def test_folder_that_cannot_be_made_is_an_error_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"mesh\.data"):
+        Folder(tmp_path / "file" / "nats").create()
+
+
+def test_path_with_odd_characters_stays_one_string(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / 'a "quoted" näme')
+    folder.create()
+    folder.write_config(folder.identity(), max_payload_bytes=1, max_store_bytes=0)
+    assert json.dumps(str(folder.store)) in folder.config.read_text()
+
+
+def test_free_ports_are_different_from_each_other() -> None:
+    assert len(set(free_ports([0] * 10))) == 10
+
+
+def test_process_is_known_by_its_number_and_its_start() -> None:
+    start = started(os.getpid())
+    assert is_running(os.getpid(), start)
+    assert not is_running(os.getpid(), "1")
+    assert not is_running(os.getpid(), "")
+    assert not is_running(0, start)
+    assert started(2**22 + 1) == ""
