@@ -270,7 +270,9 @@ class MeshConsumption:
     async def drain(self, *, timeout_s: float) -> bool:
         """Take nothing new and finish what handlers have in hand; False when messages are left for the next start."""
         self._draining = True
-        self._the_reader.close()
+        if self._reader is None:  # drained or stopped before
+            return not self._items
+        self._reader.close()
         for wake in self._wakes:
             wake.set()
         if self._lane_tasks:
