@@ -275,8 +275,15 @@ class Opener:
         ):
             _, oldest = self._batches.popitem(last=False)
             self._leaves -= oldest.tree.size
-        root = batch.tree.root or b""
-        if not self._sequence.chain(batch.signer, batch.run, batch.seq, batch.prev, root):
+        is_chained = self._sequence.chain(
+            batch.signer,
+            batch.run,
+            batch.seq,
+            batch.prev,
+            batch.tree.root or b"",
+            is_run_known=self._window.knows(batch.signer, batch.run) or not self._keeps_window,
+        )
+        if not is_chained:
             self.chain_breaks += 1
 
     def _check_seen(self, batch: _Batch, index: int) -> None:

@@ -29,8 +29,20 @@ class Sequence:
         """How many (signer, run, subject) triples are followed."""
         return len(self._highest)
 
-    def chain(self, signer: bytes, run: bytes, seq: int, prev: bytes, root: bytes) -> bool:
+    def chain(
+        self,
+        signer: bytes,
+        run: bytes,
+        seq: int,
+        prev: bytes,
+        root: bytes,
+        *,
+        is_run_known: bool = False,
+    ) -> bool:
         """Take note of a proven batch; False when it contradicts a proven batch of the same run.
+
+        `is_run_known` says that messages of the run were received before, by an earlier process: then its first
+        messages are not missing.
 
         Two batches with one number, or a batch whose `prev` is not the root of the one before: the sender's state was
         copied (a cloned machine), or the sender lies.
@@ -38,7 +50,8 @@ class Sequence:
         key = (signer, run)
         known = self._runs.get(key)
         if known is None:
-            self._runs[key] = _Run(seq, prev, root, followed_from_start=seq == 0)
+            from_start = seq == 0 and not is_run_known
+            self._runs[key] = _Run(seq, prev, root, followed_from_start=from_start)
             if len(self._runs) > self._max_runs:
                 self._runs.popitem(last=False)
             return seq > 0 or not prev

@@ -96,6 +96,10 @@ class ReplayWindow:
             return created_ms <= self._created_floor_ms
         return seq < known.floor or bool(known.batches.get(seq, 0) >> index & 1)
 
+    def knows(self, signer: bytes, run: bytes) -> bool:
+        """Whether a message of this run was acknowledged."""
+        return (signer, run) in self._runs
+
     def mark(self, mark: Mark, *, now_ms: int) -> None:
         """Remember a message as acknowledged. Marking twice does no harm."""
         key = (mark.signer, mark.run)
