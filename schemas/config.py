@@ -77,11 +77,10 @@ class NatsSection(Section):
         description="A NATS credentials file (JWT and seed) instead of a user; mode 0600.",
     )
     tls: NatsTls | None = Field(default=None, description="Protection of the connection.")
-    port: int = Field(
-        default=0,
-        ge=0,
-        le=65535,
-        description="Port of the embedded server on 127.0.0.1; 0 takes a free one at the first start.",
+    monitor: str = Field(
+        default="",
+        pattern=r"^(http://[^/\s:]+:\d+)?$",
+        description="Monitoring address of one server, e.g. http://n1:8222: only it tells whether writes are synced.",
     )
 
 

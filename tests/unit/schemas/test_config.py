@@ -35,7 +35,7 @@ def test_sizes_are_read_with_units() -> None:
         {"mesh": {"site": ""}},
         {"nats": {"servers": ["http://n1:4222"]}},
         {"nats": {"replicas": 6}},
-        {"nats": {"port": 65536}},
+        {"limits": {"drain_s": 0}},
         {"limits": {"event_bytes": "1 KiB"}},
         {"log": {"level": "chatty"}},
         {"retention": {"events_h": -1}},

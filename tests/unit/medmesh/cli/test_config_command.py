@@ -69,11 +69,11 @@ def test_show_says_where_each_value_comes_from(
 ) -> None:
     monkeypatch.setenv("MEDMESH_MESH__NAME", "renamed")
     Path("mesh.toml").write_text(GOOD)
-    result = runner.invoke(cli, ["config", "show", "--origin", "--set", "nats.port=4222"])
+    result = runner.invoke(cli, ["config", "show", "--origin", "--set", "nats.replicas=2"])
     assert result.exit_code == 0
     assert "mesh.name = 'renamed'  (MEDMESH_MESH__NAME)" in result.output
     assert "mesh.site = 'north'  (mesh.toml)" in result.output
-    assert "nats.port = 4222  (--set)" in result.output
+    assert "nats.replicas = 2  (--set)" in result.output
     assert "limits.drain_s = 30.0  (default)" in result.output
     lines = runner.invoke(cli, ["config", "show", "--json"]).output.splitlines()
     assert {"key", "value", "origin", "description"} == set(json.loads(lines[0]))

@@ -81,7 +81,7 @@ NORTH = '[mesh]\nsite = "north"\n'
         ('site = "north"', ["site: unknown section"]),
         ('[gateway]\nlisten = "x:1"', ["gateway: the gateway is not in this version of medmesh"]),
         ("[nats]\nreplicas = 9", ["nats.replicas: 9 is not allowed; allowed: 1 to 5"]),
-        ("[nats]\nport = -1", ["nats.port: -1 is not allowed; allowed: 0 to 65535"]),
+        ("[limits]\ndrain_s = -1", ["limits.drain_s: -1 is not allowed; allowed: 0.1 to 3600.0"]),
         ('[nats]\nservers = ["n1:4222"]', ['nats.servers[0]: "n1:4222" is not allowed']),
         ('[log]\nlevel = "warn"', ["log.level:", 'did you mean "warning"?', '"debug", "info"']),
         ('[mesh]\nsite = "No rth"', ['mesh.site: "No rth" is not allowed; allowed: text that']),

@@ -1,0 +1,147 @@
+"""Services of one process: an identity, seals and events for each; the remembered ones of other programs kept alive."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from adapters.contract import Rights
+from bus.events.events import MeshEvents
+from bus.events.streams import StreamLimits, event_stream
+from bus.telemetry.counters import Counters
+from bus.transport.protocol import ConsumerState, NotFound
+from bus.trust.identity import ServiceIdentity
+from medmesh.runtime.connection import SiteConnection
+from medmesh.runtime.registry import ServiceRegistry
+from medmesh.runtime.seals import ServiceSeals
+from schemas.clock import Clock
+
+OPERATOR: Final = "operator"
+"""The service in whose name `medmesh dlq` lists and replays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service as this process runs it."""
+
+    name: str
+    identity: ServiceIdentity
+    seals: ServiceSeals
+    events: MeshEvents
+
+
+class Services:
+    """Opens services on a connection that was started; `start`, `drain`, `stop`."""
+
+    def __init__(
+        self,
+        connection: SiteConnection,
+        *,
+        clock: Clock,
+        counters: Counters,
+        chance: random.Random,
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._counters = counters
+        self._chance = chance
+        self._open: dict[str, Service] = {}
+        self._registered: dict[str, Rights] = {}
+        settings = connection.configuration.settings
+        self.registry = ServiceRegistry(settings.mesh.data / "services")
+        self._limits = StreamLimits(
+            max_bytes=settings.limits.event_bytes,
+            dead_letter_bytes=settings.limits.dead_letter_bytes,
+            replicas=settings.nats.replicas,
+        )
+
+    @property
+    def site_key(self) -> bytes:
+        """Secret of the site for keyed hashes."""
+        return self._connection.trust.site_key
+
+    async def start(self) -> None:
+        """Begin renewals of certificates and keys."""
+        await self._connection.trust.start()
+
+    async def open(self, name: str, rights: Rights) -> Service:
+        """Certify a service with these rights and start its events. Raises `MeshError`.
+
+        For one that is open the rights are exchanged; everything else goes on.
+        """
+        identity = await self._connection.trust.identity(
+            name, publish=rights.publish, subscribe=rights.subscribe
+        )
+        service = self._open.get(name)
+        if service is None:
+            service = self._open[name] = await self._begin(name, identity)
+        return service
+
+    async def _begin(self, name: str, identity: ServiceIdentity) -> Service:
+        seals = ServiceSeals(identity=identity, trust=self._connection.trust, clock=self._clock)
+        folder = self._connection.configuration.settings.mesh.data / "consumers" / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        events = MeshEvents(
+            site=self._connection.configuration.site,
+            transport=self._connection.transport,
+            seals=seals,
+            clock=self._clock,
+            chance=self._chance,
+            counters=self._counters,
+            folder=folder,
+            stream_limits=self._limits,
+        )
+        await events.start()
+        return Service(name, identity, seals, events)
+
+    async def keep_registered(self) -> None:
+        """Keep certificates of remembered services alive: events are sealed for them while they are away, too."""
+        for name in self.registry.names():
+            rights = self.registry.read(name)
+            if rights != self._registered.get(name) and name not in self._open:
+                await self._connection.trust.identity(
+                    name, publish=rights.publish, subscribe=rights.subscribe
+                )
+                self._registered[name] = rights
+
+    async def keep_what_waits(self) -> None:
+        """Tell trust since when messages wait, so that no key that could open one of them is destroyed."""
+        transport, stream = (
+            self._connection.transport,
+            event_stream(self._connection.configuration.site),
+        )
+        state = await transport.store.stream_state(stream)
+        consumers = await transport.administration.consumers(stream)
+        needed = [_needed_from(one, state.last_seq) for one in consumers.values()]
+        seq = max(state.first_seq, min(needed, default=state.last_seq + 1))
+        if seq > state.last_seq:
+            self._connection.trust.keep_since(None)
+            return
+        try:
+            oldest = await transport.store.read(stream, seq)
+        except NotFound:
+            return  # deleted in between: the next round looks again, and what is kept until then does no harm
+        self._connection.trust.keep_since(oldest.stored_ms)
+
+    async def drain(self, *, timeout_s: float) -> bool:
+        """Finish what is under way; False when something is left for the next start."""
+        services = list(self._open.values())
+        finished = await asyncio.gather(*(s.events.drain(timeout_s=timeout_s) for s in services))
+        return all(finished)
+
+    async def stop(self) -> None:
+        """Stop every service's events."""
+        services = list(self._open.values())
+        self._open.clear()
+        await asyncio.gather(*(service.events.stop() for service in services))
+
+
+def _needed_from(consumer: ConsumerState, last_seq: int) -> int:
+    if not consumer.pending and not consumer.unacknowledged:
+        return last_seq + 1
+    return consumer.ack_floor + 1
+
+
+__all__ = ["OPERATOR", "Service", "Services"]
