@@ -28,11 +28,20 @@ class Place:
         return not (self.missing or self.different or self.out_of_order)
 
 
-def compare(accepted: Sequence[DemoMessage], received: Iterable[bytes], *, ordered: bool) -> Place:
-    """Compare what a receiver got with what the mesh accepted, in the order of sending."""
+def compare(
+    accepted: Sequence[DemoMessage],
+    received: Iterable[bytes],
+    *,
+    ordered: bool,
+    unanswered: Sequence[DemoMessage] = (),
+) -> Place:
+    """Compare what a receiver got with what the mesh accepted, in the order of sending.
+
+    Messages without an answer may have arrived or not; they are no strangers.
+    """
     got = list(received)
     counts = Counter(got)
-    known = {message.raw: message for message in accepted}
+    known = {message.raw for message in (*accepted, *unanswered)}
     arrived = sum(1 for message in accepted if counts[message.raw])
     return Place(
         arrived=arrived,
