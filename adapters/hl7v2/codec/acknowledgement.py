@@ -177,14 +177,15 @@ def _msh(header: Header | None, writer: _Writer, control_id: str, now_ms: int) -
         return header.raw(number) if header else b""
 
     marks = writer.marks
-    date = (_EPOCH + timedelta(milliseconds=now_ms)).strftime("%Y%m%d%H%M%S.%f")[:-3] + "+0000"
+    date = _EPOCH + timedelta(milliseconds=now_ms)
+    shown = f"{date:%Y%m%d%H%M%S}.{now_ms % 1000:03d}+0000"
     trigger = header.raw(9, 2) if header else b""
     kind = writer.join(b"ACK", trigger, b"ACK") if _TRIGGER.match(trigger) else b"ACK"
     fields = [
         b"MSH",
         marks.encoding_characters,
         *(of(number) for number in (5, 6, 3, 4)),
-        date.encode("ascii"),
+        shown.encode("ascii"),
         b"",
         kind,
         writer.text(control_id),

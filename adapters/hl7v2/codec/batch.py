@@ -136,8 +136,8 @@ class BatchSplitter:
 
     def _shed(self) -> None:
         """Forget the bytes of a unit that is too long already, but for what may be the start of the next."""
-        if len(self._buffer) + self._dropped > self._limit:
-            excess = max(self._scanned, 0)
+        excess = self._scanned
+        if excess + self._dropped > self._limit:
             self._head += self._buffer[: min(excess, _HEAD_BYTES - len(self._head))]
             self._drop(excess)
             self._dropped += excess

@@ -14,6 +14,7 @@ from typing import Final
 
 from adapters.hl7v2.codec.errors import CharsetError
 
+_LONGEST_NAME: Final = 64
 _C1: Final = re.compile(rb"[\x80-\x9f]")
 
 
@@ -117,9 +118,10 @@ def _table() -> dict[str, Charset]:
 _TABLE: Final = _table()
 
 
+@lru_cache(maxsize=256)
 def charset_named(name: str) -> Charset | None:
     """Look a name up (table 0211, and the common spellings of other systems); None when it has no codec."""
-    return _TABLE.get(_key(name))
+    return _TABLE.get(_key(name)) if len(name) <= _LONGEST_NAME else None
 
 
 def link_charset(name: str) -> Charset:

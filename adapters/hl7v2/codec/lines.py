@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from adapters.hl7v2.codec.cutting import cut
 from adapters.hl7v2.codec.errors import LimitExceeded
 from adapters.hl7v2.codec.findings import Finding, Quirk
 from adapters.hl7v2.codec.limits import Limits
@@ -84,21 +85,23 @@ def _stop(body: bytes) -> int:
 
 
 def _uniform(region: bytes, end: bytes, prefix: bytes, suffix: bytes, limits: Limits) -> Lines:
-    _allow(region.count(end), limits)
-    return Lines(region.split(end), end, [], prefix, suffix)
+    lines = cut(region, end, limits.max_segments)
+    if lines is None:
+        raise _too_many(limits)
+    return Lines(lines, end, [], prefix, suffix)
 
 
 def _mixed(
     region: bytes, ends: re.Pattern[bytes], prefix: bytes, suffix: bytes, limits: Limits
 ) -> Lines:
-    _allow(region.count(b"\r") + region.count(b"\n"), limits)
+    if region.count(b"\r") + region.count(b"\n") > limits.max_segments:
+        raise _too_many(limits)
     parts = ends.split(region)
     return Lines(parts[::2], b"", parts[1::2], prefix, suffix)
 
 
-def _allow(count: int, limits: Limits) -> None:
-    if count > limits.max_segments:
-        raise LimitExceeded(f"more than the {limits.max_segments} segments that are allowed")
+def _too_many(limits: Limits) -> LimitExceeded:
+    return LimitExceeded(f"more than the {limits.max_segments} segments that are allowed")
 
 
 @lru_cache(maxsize=256)
@@ -107,15 +110,15 @@ def segment_start(mark: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"[A-Z][A-Z0-9]{2}(?:" + re.escape(mark) + rb"|\Z)")
 
 
-def quirks_of(cut: Lines, mark: bytes) -> list[Finding]:
+def quirks_of(body: Lines, mark: bytes) -> list[Finding]:
     """What the lines and what stands around them show."""
-    out = _around(cut)
+    out = _around(body)
     is_segment = segment_start(mark).match
-    last = len(cut.lines) - 1
-    blank = [i for i, line in enumerate(cut.lines) if not line.strip() and i != last]
-    junk = [i for i, line in enumerate(cut.lines) if line.strip() and not is_segment(line)]
-    headers = [i for i, line in enumerate(cut.lines) if line.startswith(b"MSH" + mark)][1:]
-    fed = [i for i, line in enumerate(cut.lines) if b"\n" in line]
+    last = len(body.lines) - 1
+    blank = [i for i, line in enumerate(body.lines) if not line.strip() and i != last]
+    junk = [i for i, line in enumerate(body.lines) if line.strip() and not is_segment(line)]
+    headers = [i for i, line in enumerate(body.lines) if line.startswith(b"MSH" + mark)][1:]
+    fed = [i for i, line in enumerate(body.lines) if b"\n" in line]
     for quirk, found in (
         (Quirk.BLANK_LINES, blank),
         (Quirk.JUNK_LINES, junk),
@@ -124,18 +127,18 @@ def quirks_of(cut: Lines, mark: bytes) -> list[Finding]:
     ):
         if found:
             out.append(Finding(quirk, len(found), found[0] + 1))
-    if cut.lines[last]:
+    if body.lines[last]:
         out.append(Finding(Quirk.MISSING_FINAL_TERMINATOR, 1, last + 1))
     return out
 
 
-def _around(cut: Lines) -> list[Finding]:
-    ends = {cut.end or b"", *cut.ends} - {b""}
-    has_feeds = b"\n" in cut.suffix.replace(b"\r\n", b"")
+def _around(body: Lines) -> list[Finding]:
+    ends = {body.end or b"", *body.ends} - {b""}
+    has_feeds = b"\n" in body.suffix.replace(b"\r\n", b"")
     shown = {
-        Quirk.BYTE_ORDER_MARK: _BOM in cut.prefix,
-        Quirk.MLLP_BYTES: b"\x0b" in cut.prefix or b"\x1c" in cut.suffix,
-        Quirk.LEADING_BLANKS: bool(cut.prefix.replace(_BOM, b"").strip(b"\x0b")),
+        Quirk.BYTE_ORDER_MARK: _BOM in body.prefix,
+        Quirk.MLLP_BYTES: b"\x0b" in body.prefix or b"\x1c" in body.suffix,
+        Quirk.LEADING_BLANKS: bool(body.prefix.replace(_BOM, b"").strip(b"\x0b")),
         Quirk.LF_TERMINATORS: ends == {b"\n"},
         Quirk.CRLF_TERMINATORS: ends == {b"\r\n"},
         Quirk.MIXED_TERMINATORS: len(ends) > 1 or (has_feeds and ends != {b"\n"}),

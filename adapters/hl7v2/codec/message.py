@@ -26,6 +26,7 @@ from adapters.hl7v2.codec.segment import NULL, SELF_DESCRIBING, Presence, Segmen
 
 _USUAL_ENCODING_CHARACTERS: Final = 4
 _UNRESOLVED: Final = object()
+_ESCAPE: Final = b"\x1b"
 
 
 class Message:
@@ -43,6 +44,7 @@ class Message:
         "_limits",
         "_link",
         "_offsets",
+        "_plain",
         "_raw",
         "_segments",
         "header",
@@ -66,6 +68,7 @@ class Message:
         self._edited = False
         self._charset: object = _UNRESOLVED
         self._offsets: list[int] | None = None
+        self._plain: bool | None = None
 
     @classmethod
     def parse(
@@ -241,11 +244,17 @@ class Message:
         segment = self._segments.get(line)
         if segment is None:
             raw = self._cut.lines[line]
-            if not raw.isascii() or b"\x1b" in raw:
+            if not self._is_plain() and (not raw.isascii() or _ESCAPE in raw):
                 raw = self._splittable(raw, line)
             segment = Segment(raw, self.delimiters, self._limits, line)
             self._segments[line] = segment
         return segment
+
+    def _is_plain(self) -> bool:
+        """Whether every byte means the same in every set: no byte beyond ASCII, no switch of sets."""
+        if self._plain is None:
+            self._plain = self._raw.isascii() and _ESCAPE not in self._raw
+        return self._plain
 
     def _values(self, at: Path) -> Iterator[tuple[Segment, bytes | None]]:
         lines = self._catalogue().get(at.key, [])
@@ -264,7 +273,7 @@ class Message:
 
     def _resolved(self) -> Charset | None:
         tried = candidates(self.header.charset_names, *self._link)
-        if len(tried) > 1 and not (self._raw.isascii() and b"\x1b" not in self._raw):
+        if len(tried) > 1 and not self._is_plain():
             return next((one for one in tried if one.accepts(self._raw)), tried[0])
         return tried[0] if tried else None
 

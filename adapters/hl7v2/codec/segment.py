@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from adapters.hl7v2.codec.cutting import cut
 from adapters.hl7v2.codec.delimiters import Delimiters
 from adapters.hl7v2.codec.errors import LimitExceeded, PathError
 from adapters.hl7v2.codec.limits import Limits
@@ -43,19 +44,17 @@ class Segment:
         self._marks = marks
         self._limits = limits
         self._fields: list[bytes] | None = None
-        self._split: dict[int, list[bytes]] = {}
+        self._split: dict[int, list[bytes]] | None = None
 
     @property
     def fields(self) -> list[bytes]:
         """`fields[n]` is field n, `fields[0]` the name. Do not change it. Raises `LimitExceeded`."""
         fields = self._fields
         if fields is None:
-            raw, mark = self._raw, self._marks.field
-            if raw.count(mark) > self._limits.max_fields:
-                raise LimitExceeded(
-                    f"more than {self._limits.max_fields} fields in a segment", location=self.name
-                )
-            fields = raw.split(mark)
+            mark, limit = self._marks.field, self._limits.max_fields
+            fields = cut(self._raw, mark, limit)
+            if fields is None:
+                raise LimitExceeded(f"more than {limit} fields in a segment", location=self.name)
             if self.name in SELF_DESCRIBING:
                 fields.insert(1, mark)
             self._fields = fields
@@ -73,6 +72,8 @@ class Segment:
             if len(value) > self._limits.max_field_bytes:
                 raise self._too_large(number)
             return [value]
+        if self._split is None:
+            self._split = {}
         split = self._split.get(number)
         if split is None:
             split = self._split[number] = self._cut(value, mark, number)
@@ -124,7 +125,7 @@ class Segment:
         repetitions[repetition - 1] = value
         fields[number] = self._joined(repetitions, marks.repetition, number)
         self._fields = fields
-        self._split.pop(number, None)
+        self._split = None
         self.is_edited = True
 
     def encode(self) -> bytes:
@@ -156,12 +157,13 @@ class Segment:
     def _cut(self, value: bytes, mark: bytes, number: int) -> list[bytes]:
         if len(value) > self._limits.max_field_bytes:
             raise self._too_large(number)
-        if value.count(mark) >= self._limits.max_repetitions:
+        limit = self._limits.max_repetitions
+        parts = cut(value, mark, limit - 1)
+        if parts is None:
             raise LimitExceeded(
-                f"more than {self._limits.max_repetitions} repetitions or components",
-                location=f"{self.name}-{number}",
+                f"more than {limit} repetitions or components", location=f"{self.name}-{number}"
             )
-        return value.split(mark)
+        return parts
 
     def _too_large(self, number: int) -> LimitExceeded:
         return LimitExceeded(

@@ -116,6 +116,12 @@ def test_limits_hold_before_a_field_is_split(limits: Limits, path: str) -> None:
     assert caught.value.location.startswith("PID")
 
 
+def test_a_field_without_repetitions_is_bounded_too() -> None:
+    message = Message.parse(HEADER + b"PID|1||" + b"a" * 30, limits=Limits(max_field_bytes=20))
+    with pytest.raises(LimitExceeded, match="bytes in a field"):
+        message.get("PID-3")
+
+
 def test_limits_hold_before_a_message_is_cut() -> None:
     with pytest.raises(LimitExceeded, match="bytes in the message"):
         Message.parse(HEADER, limits=Limits(max_message_bytes=10))

@@ -109,6 +109,7 @@ def test_segments_are_listed_in_order() -> None:
     assert len(segment) == 8
     assert segment.repetitions(3)[1] == b"22^^^L^LR"
     assert segment.repetitions(99) == []
+    assert segment.encode() == RAW.split(b"\r")[1]
     assert "DOE" not in repr(segment)
     assert "DOE" not in repr(message)
 
