@@ -111,7 +111,8 @@ def build_acknowledgement(
     Characters of `text` and `errors` that the charset lacks become `?`.
     """
     marks = header.delimiters if header else DEFAULT_DELIMITERS
-    writer = _Writer(marks, _charset(header))
+    own = (header.wide or header.transcoded) if header else None
+    writer = _Writer(marks, own or _charset(header), own is not None)
     version = _version(header)
     segments = [
         _msh(header, writer, control_id, now_ms),
@@ -122,10 +123,8 @@ def build_acknowledgement(
         errors = (AckError(condition=Condition.INTERNAL, text=text),)
     segments += [build(error, writer) for error in errors]
     raw = b"\r".join(segments) + b"\r"
-    if header and header.transcoded:
-        return raw.decode().encode(header.transcoded.codec)
-    if header and header.wide:
-        return raw.decode().encode(header.wide.codec)
+    if writer.is_utf_8_for_now:
+        return raw.decode().encode(writer.charset.codec, "replace")
     return raw
 
 
@@ -133,6 +132,8 @@ def build_acknowledgement(
 class _Writer:
     marks: Delimiters
     charset: Charset
+    is_utf_8_for_now: bool
+    """Whether the header's fields are UTF-8 and the whole answer is encoded at the end."""
 
     def text(self, text: str) -> bytes:
         """Escaped and encoded; what cannot be encoded becomes `?` (it is our own diagnostic text)."""
@@ -144,7 +145,8 @@ class _Writer:
         text = escape(text, self.marks)
         if text.isascii():
             return text.encode("ascii")
-        return "".join(c if self._fits(c) else "?" for c in text).encode(self.charset.codec)
+        text = "".join(c if self._fits(c) else "?" for c in text)
+        return text.encode("utf-8" if self.is_utf_8_for_now else self.charset.codec)
 
     def _fits(self, character: str) -> bool:
         try:
@@ -160,11 +162,7 @@ class _Writer:
 
 
 def _charset(header: Header | None) -> Charset:
-    if header is None:
-        return ASCII
-    if header.wide or header.transcoded:
-        return UTF_8
-    return declared_charset(header.charset_names) or ASCII
+    return (header and declared_charset(header.charset_names)) or ASCII
 
 
 def _version(header: Header | None) -> tuple[int, int]:
