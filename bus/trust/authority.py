@@ -132,7 +132,7 @@ class Authority:
             raw, last = self._last_head()
             if last is not None and not renew:
                 age = now - last.issued_ms
-                young = 0 <= age < self._settings.head_interval_s * 1000
+                young = -self._settings.skew_ms < age < self._settings.head_interval_s * 1000
                 if young and last.live == frozenset(live) and last.revoked == frozenset(revoked):
                     return raw
             # A folder restored from a backup would repeat versions that receivers have seen: time does not.

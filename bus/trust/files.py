@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bus.trust.errors import KeystoreUnsafe, TrustStorageError
-from schemas.errors import Unavailable
+from schemas.errors import MeshError, Unavailable
 
 _OTHERS: Final = 0o077
 _LOCK_STEP_S: Final = 0.005
@@ -25,7 +25,7 @@ _LOCK_STEPS: Final = 4000  # 20 s: holders sign and sync a few files, millisecon
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, MeshError):
         raise
     except OSError as error:
         raise TrustStorageError(f"{path}: {error.strerror or error}") from error
