@@ -161,6 +161,10 @@ class OrderedReader(Reader):
         self.payloads: list[bytes] = []
         self._rewinds: set[asyncio.Task[None]] = set()
 
+    def has_done(self, count: int) -> bool:
+        """Whether the first `count` messages of the stream came."""
+        return self.done >= count
+
     def delivered(self, delivery: Delivery) -> None:
         assert self.consumer is not None
         if delivery.seq > self.done:

@@ -21,6 +21,7 @@ from bus.transport.protocol import (
     Outgoing,
     PayloadTooLarge,
     Stored,
+    StreamFull,
 )
 from schemas.errors import DeadlineExceeded, MeshError, Unavailable
 
@@ -59,6 +60,8 @@ class Batch:
         self._explain = explain
         self._loop = asyncio.get_running_loop()
         self._results: list[Result | None] = [None] * len(messages)
+        self._verdict: MeshError | None = None
+        """Why the server stores nothing at all now: no need to try the rest of the batch."""
 
     def results(self) -> list[Result]:
         """One result each, in the order given."""
@@ -168,6 +171,8 @@ class Batch:
                 self.settle(index, await self._insist(index))
             if isinstance(self._results[index], _Unknown):
                 break  # nothing may overtake it
+            if self._verdict is not None:
+                self.fail(self._verdict)
 
     async def _insist(self, index: int) -> Result:
         wait_s = _AGAIN_S
@@ -184,6 +189,7 @@ class Batch:
                 return error
             explained = await self._explain(self._messages[index].subject, cause)
             if explained is not None:
+                self._verdict = explained if isinstance(explained, StreamFull) else None
                 return explained
             await asyncio.sleep(min(wait_s, max(0.0, self._end - self._loop.time())))
             wait_s = min(wait_s * 2, _AGAIN_MOST_S)
