@@ -17,7 +17,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from schemas.errors import MeshError
 from schemas.expression_glob import compile_glob
-from schemas.expression_syntax import (
+from schemas.expression_syntax import parse
+from schemas.expression_tree import (
     Compare,
     Every,
     ExpressionError,
@@ -29,7 +30,6 @@ from schemas.expression_syntax import (
     StartsWith,
     Value,
     Valued,
-    parse,
 )
 
 SubjectT = TypeVar("SubjectT")

@@ -63,9 +63,23 @@ def test_a_wide_message_gets_a_wide_answer(codec: str) -> None:
 def test_an_answer_in_a_set_whose_characters_hold_delimiters() -> None:
     name = b"\x81|".decode("gb18030")
     raw = header_bytes(charset="GB 18030-2000").decode().replace("EMR", name).encode("gb18030")
-    answer = build_acknowledgement(peek(raw), AckCode.AA, control_id="2", now_ms=NOW_MS)
+    answer = build_acknowledgement(
+        peek(raw), AckCode.AE, control_id="2", now_ms=NOW_MS, text="李 \udc80"
+    )
     assert Message.parse(answer).get("MSH-5") == name
+    assert Message.parse(answer).get("MSA-3") == "李 ?"
     assert b"|\x81|" in answer
+
+
+def test_a_character_that_a_japanese_answer_lacks_becomes_a_question_mark() -> None:
+    raw = (
+        header_bytes(charset="ASCII~ISO IR87").decode().replace("EMR", "山田").encode("iso2022_jp")
+    )
+    answer = build_acknowledgement(
+        peek(raw), AckCode.AE, control_id="2", now_ms=NOW_MS, text="山 𠀀"
+    )
+    assert Message.parse(answer).get("MSH-5") == "山田"
+    assert Message.parse(answer).get("MSA-3") == "山 ?"
 
 
 @pytest.mark.parametrize(
