@@ -152,6 +152,10 @@ class World:
             seen = [number for p, number in self.effects if p == partition]
             first_seen = list(dict.fromkeys(seen))
             assert first_seen == order, "worked in another order than stored"
+        for refusal in ("envelope_refused", "message_dead_lettered"):
+            assert self.bench.counters.get(refusal) == 0, (
+                f"{refusal}: a fault was taken for an attack"
+            )
         for message, count in Counter(self.effects).items():
             assert count <= 1 + self.died_with[message], f"{message} worked {count} times"
 

@@ -151,7 +151,7 @@ class PaperSeals:
 
     def __init__(self, vault: Vault, *, service: str = "emr-in", epoch_batches: int = 3) -> None:
         self.service = service
-        self._vault = vault
+        self.vault = vault
         self._run = os.urandom(8)
         self._seq = 0
         self._epoch_batches = epoch_batches
@@ -191,18 +191,18 @@ class PaperSeals:
         return opening
 
     async def publish_package(self, epoch: EpochId, package: bytes) -> None:
-        self._vault.puts += 1
+        self.vault.puts += 1
         await asyncio.sleep(0)
-        if self._vault.failure is not None:
-            raise self._vault.failure
-        self._vault.packages[epoch] = package
+        if self.vault.failure is not None:
+            raise self.vault.failure
+        self.vault.packages[epoch] = package
 
     async def supply(self, refusal: Refused, sealed: bytes, opener: Opening) -> bool:
         await asyncio.sleep(0)
-        if self._vault.failure is not None:
-            raise self._vault.failure
+        if self.vault.failure is not None:
+            raise self.vault.failure
         assert isinstance(opener, PaperOpening)
-        if isinstance(refusal, KeyPackageMissing) and refusal.epoch in self._vault.packages:
+        if isinstance(refusal, KeyPackageMissing) and refusal.epoch in self.vault.packages:
             opener.learn(refusal.epoch)
             return True
         return False
