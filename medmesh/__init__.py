@@ -13,7 +13,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medmesh.facade import Mesh, MeshEvent
+    from medmesh.facade import Mesh
+    from medmesh.subscription import MeshEvent, Subscription
     from schemas.errors import (
         Closed,
         ConfigurationError,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Mesh": "medmesh.facade",
-    "MeshEvent": "medmesh.facade",
+    "MeshEvent": "medmesh.subscription",
+    "Subscription": "medmesh.subscription",
     "Closed": "schemas.errors",
     "ConfigurationError": "schemas.errors",
     "DeadlineExceeded": "schemas.errors",
@@ -73,5 +75,6 @@ __all__ = [
     "MeshEvent",
     "PermissionRefused",
     "ResourceExhausted",
+    "Subscription",
     "Unavailable",
 ]

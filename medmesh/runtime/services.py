@@ -5,21 +5,41 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from adapters.contract import Rights
 from bus.events.events import MeshEvents
 from bus.events.streams import StreamLimits, event_stream
 from bus.telemetry.counters import Counters
-from bus.transport.protocol import ConsumerState, NotFound
+from bus.transport.protocol import ConsumerState, NotFound, Transport
+from bus.trust import Trust
 from bus.trust.identity import ServiceIdentity
-from medmesh.runtime.connection import SiteConnection
+from medmesh.config import Configuration
 from medmesh.runtime.registry import ServiceRegistry
 from medmesh.runtime.seals import ServiceSeals
 from schemas.clock import Clock
 
 OPERATOR: Final = "operator"
 """The service in whose name `medmesh dlq` lists and replays."""
+
+
+class Connected(Protocol):
+    """What services stand on: a configuration, and transport and trust that were started."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The site's configuration."""
+        ...
+
+    @property
+    def transport(self) -> Transport:
+        """The connection to the carrier."""
+        ...
+
+    @property
+    def trust(self) -> Trust:
+        """Keys and certificates."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +57,7 @@ class Services:
 
     def __init__(
         self,
-        connection: SiteConnection,
+        connection: Connected,
         *,
         clock: Clock,
         counters: Counters,
@@ -144,4 +164,4 @@ def _needed_from(consumer: ConsumerState, last_seq: int) -> int:
     return consumer.ack_floor + 1
 
 
-__all__ = ["OPERATOR", "Service", "Services"]
+__all__ = ["OPERATOR", "Connected", "Service", "Services"]

@@ -1,0 +1,215 @@
+"""`from medmesh import Mesh`: publish and subscribe durable events from Python, sealed and stored as adapters do it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol
+
+from adapters.contract import Rights
+from bus.clock import SystemClock
+from bus.events.protocol import (
+    ConsumeSpec,
+    Consumption,
+    Handler,
+    NewEvent,
+    RetryPolicy,
+    StoredEvent,
+)
+from bus.events.rights import consumer_rights
+from bus.telemetry.counters import Counters
+from medmesh.config import load
+from medmesh.runtime.connection import SiteConnection
+from medmesh.runtime.memory import MemoryConnection
+from medmesh.runtime.services import Connected, Service, Services
+from medmesh.subscription import Subscription
+from schemas import subjects
+from schemas.clock import Clock
+from schemas.errors import Closed, ConfigurationError, SubjectError
+from schemas.subjects import Domain
+
+_CLOSE_S: Final = 10.0
+_NAME_PARTS: Final = 2
+
+
+class Carrier(Connected, Protocol):
+    """Transport and trust of a mesh, of a site or in memory, and how to get them."""
+
+    async def start(self) -> None:
+        """Reach the mesh."""
+        ...
+
+    async def stop(self) -> None:
+        """Leave it."""
+        ...
+
+
+class Mesh:
+    """One service of the mesh, in the hands of a Python program: `async with Mesh.connect(…) as mesh`."""
+
+    def __init__(self, carrier: Carrier, service: str, clock: Clock, counters: Counters) -> None:
+        self._carrier = carrier
+        self._name = subjects.token(service, what="service")
+        self._clock = clock
+        self._services = Services(
+            carrier, clock=clock, counters=counters, chance=random.SystemRandom()
+        )
+        self._service: Service | None = None
+        self._rights = Rights()
+        self._subscriptions: list[Subscription] = []
+        self._growing = asyncio.Lock()
+
+    @classmethod
+    def connect(
+        cls, config: str | Path = "mesh.toml", *, service: str, flags: Sequence[str] = ()
+    ) -> Mesh:
+        """The mesh of a configuration, whose `medmesh up` runs on this machine, in the name of `service`.
+
+        The service gets its certificate from the authority on this machine; it may publish and read what the program
+        asks for. `flags` are `key=value` as for `--set`. Raises `ConfigurationError`; entering raises `Unavailable`
+        when no mesh runs, `NoAuthority` on a machine that holds none.
+        """
+        configuration = load(Path(config), flags=flags)
+        if any(adapter.config.name == service for adapter in configuration.adapters):
+            raise ConfigurationError(
+                f'"{service}" is the name of an adapter of {config}: give the program a name of its own'
+            )
+        clock, counters = SystemClock(), Counters()
+        connection = SiteConnection(
+            configuration, name=service, clock=clock, counters=counters, owns_server=False
+        )
+        return cls(connection, service, clock, counters)
+
+    @classmethod
+    def in_memory(cls, *, service: str = "test", site: str = "test") -> Mesh:
+        """A mesh for tests: in this process, without a server, sealed and signed like a real one, gone at the end."""
+        clock, counters = SystemClock(), Counters()
+        return cls(MemoryConnection(site, clock, counters), service, clock, counters)
+
+    async def __aenter__(self) -> Mesh:
+        await self._carrier.start()
+        try:
+            await self._services.start()
+            self._rights = self._services.registry.read(self._name)
+            self._service = await self._services.open(self._name, self._rights)
+        except BaseException:
+            await self._carrier.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await asyncio.gather(*(one.close() for one in self._subscriptions))
+            await self._services.drain(timeout_s=_CLOSE_S)
+            await self._services.stop()
+        finally:
+            self._service = None
+            await self._carrier.stop()
+
+    async def publish(
+        self,
+        event: str,
+        body: bytes,
+        *,
+        type: str,
+        key: bytes = b"",
+        message_id: bytes = b"",
+        timeout_s: float = 30.0,
+    ) -> StoredEvent:
+        """Store one event, sealed for whoever may read it; returns when it is on the disk.
+
+        `event` is `<domain>.<name>`, e.g. `patient.admitted`. Events with the same `key` (a patient's identifier)
+        stay in order; the key itself goes nowhere. The same `message_id` (16 bytes) is stored once. Raises
+        `SubjectError`, `StreamFull`, `DeadlineExceeded`, `Unavailable`: it may be sent again with the same id.
+        """
+        domain, name = _event_name(event)
+        site = self._carrier.configuration.site
+        kind = f"evt.{site}.{domain.value}.{name}.*"
+        # Whoever publishes may read it back: the first event finds a reader even before anyone else has subscribed.
+        await self._grow(Rights(publish=(kind,), subscribe=(kind,)))
+        partition = subjects.partition_for(self._services.site_key, key or secrets.token_bytes(16))
+        return await self._opened.events.publish(
+            NewEvent(
+                subject=subjects.event(site, domain, name, partition),
+                type=type,
+                body=body,
+                message_id=message_id,
+                received_ms=self._clock.now_ms(),
+            ),
+            timeout_s=timeout_s,
+        )
+
+    def subscribe(
+        self, pattern: str, *, durable: str, new_only: bool = False, max_attempts: int = 8
+    ) -> Subscription:
+        """Events of this site in order, from where the durable place `durable` was left: `async for event in …`.
+
+        Each event is acknowledged when the loop goes on to the next one; `event.retry()` and `event.reject()` say
+        otherwise. Leaving the loop leaves the event in hand unacknowledged: it comes again, unless `event.accept()`
+        was called. `new_only` skips what was stored before the place existed. Raises `SubjectError`.
+        """
+        own = subjects.events_of(self._carrier.configuration.site)
+        if not subjects.matches(own, subjects.pattern(pattern)):
+            raise SubjectError(
+                f"{pattern!r} is not within the events of this site: it must begin with {own[:-1]!r}"
+            )
+        spec = ConsumeSpec(
+            name=subjects.token(durable, what="durable"),
+            patterns=(pattern,),
+            max_in_flight=64,
+            retry=RetryPolicy(max_attempts=max_attempts),
+            deliver_new=new_only,
+        )
+        subscription = Subscription(self._begin, spec)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def _begin(self, spec: ConsumeSpec, handler: Handler) -> Consumption:
+        """Get the rights that a subscription needs, and start it."""
+        needed = consumer_rights(self._carrier.configuration.site, spec.name)
+        await self._grow(
+            Rights(publish=needed.publish, subscribe=(*spec.patterns, *needed.subscribe))
+        )
+        return await self._opened.events.consume(spec, handler)
+
+    @property
+    def _opened(self) -> Service:
+        if self._service is None:
+            raise Closed("the mesh is not open: use `async with Mesh.connect(…) as mesh`")
+        return self._service
+
+    async def _grow(self, wanted: Rights) -> None:
+        """Have more rights certified, once each."""
+        _ = self._opened
+        async with self._growing:
+            if set(wanted.publish) <= set(self._rights.publish) and set(wanted.subscribe) <= set(
+                self._rights.subscribe
+            ):
+                return
+            rights = self._services.registry.add(self._name, wanted)
+            await self._services.open(self._name, rights)
+            self._rights = Rights(
+                publish=(*rights.publish, *wanted.publish),
+                subscribe=(*rights.subscribe, *wanted.subscribe),
+            )
+
+
+def _event_name(event: str) -> tuple[Domain, str]:
+    parts = event.split(".")
+    if len(parts) != _NAME_PARTS or parts[0] not in set(Domain):
+        raise SubjectError(
+            f"{event!r} is no event: write <domain>.<name>; domains: {', '.join(Domain)}"
+        )
+    return Domain(parts[0]), subjects.token(parts[1], what="event")
+
+
+__all__ = ["Mesh"]
