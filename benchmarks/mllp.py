@@ -76,8 +76,10 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used."""
+def cpu_seconds(pid: int | None) -> float:
+    """CPU time that a process has used; 0 for none."""
+    if pid is None:
+        return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -183,21 +183,26 @@ class Site:
         parsed = [json.loads(line) for line in self.child.lines if line.endswith("\n")]
         return [event for event in parsed if name is None or event["event"] == name]
 
-    def server_pid(self) -> int:
-        """The process id of the embedded NATS server."""
+    def server_pid(self) -> int | None:
+        """The process id of the embedded NATS server; None while it is down."""
         assert self.child is not None
         children = (
             Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
         )
         for pid in children:
-            if "nats-server" in Path(f"/proc/{pid}/cmdline").read_text():
-                return int(pid)
-        raise AssertionError("no embedded server")
+            with contextlib.suppress(OSError):
+                if "nats-server" in Path(f"/proc/{pid}/cmdline").read_text():
+                    return int(pid)
+        return None
 
-    def kill_server(self) -> None:
-        """kill -9 of the NATS server alone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.server_pid(), signal.SIGKILL)
+    async def kill_server(self) -> None:
+        """kill -9 of the NATS server alone; waits for it when it is just being started."""
+        await eventually(
+            lambda: self.server_pid() is not None, within_s=30, what="a running server"
+        )
+        pid = self.server_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
     async def kill(self) -> None:
         """kill -9 of medmesh."""

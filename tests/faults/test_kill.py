@@ -78,7 +78,7 @@ async def test_nothing_is_lost_or_repeated_when_the_nats_server_is_killed(
         load = Load(port, each=250)
         for _ in range(ROUNDS):
             await pause(chance.uniform(0.2, 0.8))
-            site.kill_server()
+            await site.kill_server()
         await load.done(within_s=120)
         await sink.received(len(load.sent), within_s=60)
         load.check(sink.journal, duplicates_allowed=0)

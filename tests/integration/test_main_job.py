@@ -26,12 +26,12 @@ def corpus() -> list[bytes]:
                 *(
                     i + 1
                     for i in range(len(raw))
-                    if raw[i : i + 1] in (b"\r", b"\n") and raw[i + 1 : i + 4] == b"MSH"
+                    if raw[i : i + 1] in (b"\r", b"\n") and raw[i + 1 : i + 5] == b"MSH|"
                 ),
             ]
             for begin, end in zip(starts, [*starts[1:], len(raw)], strict=True):
                 message = raw[begin:end]
-                if message.startswith(b"MSH") and b"\x1c" not in message and b"\x0b" not in message:
+                if message.startswith(b"MSH|") and b"\x1c" not in message and b"\x0b" not in message:
                     messages[message] = None
     assert len(messages) > 350
     return list(messages)
