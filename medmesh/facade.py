@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
@@ -174,7 +175,13 @@ class Mesh:
         return subscription
 
     async def _begin(self, spec: ConsumeSpec, handler: Handler) -> Consumption:
-        """Get the rights that a subscription needs, and start it."""
+        """Get the rights that a subscription needs, and start it.
+
+        What was stored before this service had any right to it was not sealed for it: its place begins behind that.
+        """
+        held = self._rights.subscribe
+        if not any(subjects.overlaps(right, wanted) for right in held for wanted in spec.patterns):
+            spec = replace(spec, deliver_new=True)
         needed = consumer_rights(self._carrier.configuration.site, spec.name)
         await self._grow(
             Rights(publish=needed.publish, subscribe=(*spec.patterns, *needed.subscribe))

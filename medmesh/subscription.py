@@ -75,7 +75,7 @@ class MeshEvent:
             self._outcome.set_result(None)
 
     def retry(self, reason: str = "") -> None:
-        """Ask for it again later, with backoff; after `max_attempts` it is a dead letter. No patient data in `reason`."""
+        """Ask for it again later, with backoff; after `max_attempts` a dead letter. No patient data in `reason`."""
         self._fail(AskedForRetry(reason or "the program asked for it again"))
 
     def reject(self, reason: str = "") -> None:
