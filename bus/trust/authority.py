@@ -213,7 +213,8 @@ class Authority:
             if same and other.kem_key != wanted.kem_key:
                 raise GenerationTaken(
                     f"generation {generation} of {service} has another key, certified for "
-                    f"instance {other.instance}"
+                    f"instance {other.instance}",
+                    certificate=read_private(self._folder / "issued" / other.id.hex()),
                 )
 
     def _read_issued(self) -> list[Certificate]:

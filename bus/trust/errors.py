@@ -65,6 +65,11 @@ class GenerationTaken(CertificateRefused):
     code: ClassVar[str] = "generation_taken"
     retryable: ClassVar[bool] = True
 
+    def __init__(self, detail: str, *, certificate: bytes) -> None:
+        super().__init__(detail)
+        self.certificate = certificate
+        """The other instance's signed certificate."""
+
 
 __all__ = [
     "CertificateRefused",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,7 +51,7 @@ class Surroundings:
 
 
 class IdentityKeeper:
-    """`begin` once, `tick` again and again, `end`. Not for several tasks at once: `Trust` holds a lock around it."""
+    """`allow`, `tick` again and again, `end`. Not for several tasks at once: `Trust` holds a lock around it."""
 
     def __init__(self, service: str, around: Surroundings) -> None:
         self.service = service
@@ -79,7 +78,7 @@ class IdentityKeeper:
 
     @property
     def identity(self) -> ServiceIdentity:
-        """The identity. Raises `Unavailable` before `begin` has succeeded."""
+        """The identity. Raises `Unavailable` before `allow` has succeeded."""
         if self._identity is None:
             raise Unavailable(f"{self.service} has no certificate yet")
         return self._identity
@@ -87,7 +86,7 @@ class IdentityKeeper:
     async def allow(
         self, *, publish: tuple[str, ...], subscribe: tuple[str, ...]
     ) -> ServiceIdentity:
-        """Certify these rights, unless they are certified already, and get hold of the service's KEM key."""
+        """Certify these rights, unless they are certified already. Then `await_share`."""
         known = self._identity is not None and (self._publish, self._subscribe) == (
             publish,
             subscribe,
@@ -95,8 +94,33 @@ class IdentityKeeper:
         self._publish, self._subscribe = publish, subscribe
         if not known:
             await self._certify()
-            await self._await_share()
         return self.identity
+
+    async def await_share(self) -> bool:
+        """Wait for the key of a generation that another instance made; False when it does not come in time.
+
+        The one method that may run beside the others: an instance that waits here can itself share.
+        """
+        around, identity = self._around, self.identity
+        try:
+            pattern = share_key(identity.certificate, "*")
+            await around.carrier.watch(SHARES, pattern, self._note_share)
+        except MeshError as error:
+            around.counters.add("trust_carrier_failed", reason=error.code)
+        try:
+            async with asyncio.timeout(around.settings.share_wait_s):
+                while not identity.can_read:
+                    await self._arrived.wait()
+                    self._take_shares()
+        except TimeoutError:
+            around.counters.add("kem_key_not_shared", who=self._token)
+        return identity.can_read
+
+    async def go_alone(self) -> None:
+        """Make the next generation: no living instance shares the certified one."""
+        if not self.identity.can_read:
+            self._least_number = self.identity.certificate.kem_generation + 1
+            await self._certify()
 
     async def tick(self, *, waiting_since_ms: int | None) -> None:
         """Do what is due: take shares, rotate, renew, share, destroy. Raises what the issuer raises."""
@@ -154,8 +178,8 @@ class IdentityKeeper:
             )
             try:
                 raw = await around.issuer.issue(wanted.request(now_ms=around.clock.now_ms()))
-            except GenerationTaken:
-                await self._yield_generation(number)
+            except GenerationTaken as taken:
+                await self._yield_generation(number, taken.certificate)
                 continue
             certificate = await around.store.take_certificate(raw)
             self._renewed(keys, certificate)
@@ -169,11 +193,10 @@ class IdentityKeeper:
             self._keys = claim(around.keystore, self._token, around.settings.suite)
         return self._keys
 
-    async def _yield_generation(self, number: int) -> None:
+    async def _yield_generation(self, number: int, certificate: bytes) -> None:
         """Another instance was faster: take its key where it is live, else count on from it."""
         self._generations.discard(number)
-        with suppress(MeshError):
-            await self._around.store.pull()
+        await self._around.store.take_certificate(certificate)
         siblings = self._around.directory.instances(self.service)
         if all(one.kem_generation < number for one in siblings):
             self._least_number = number + 1
@@ -207,26 +230,6 @@ class IdentityKeeper:
         self._around.counters.add("generation_created", who=self._token)
         return self._generations.create(number)
 
-    async def _await_share(self) -> None:
-        """Wait for the key of a generation that another instance made; make the next one when it does not come."""
-        around, identity = self._around, self.identity
-        try:
-            pattern = share_key(identity.certificate, "*")
-            await around.carrier.watch(SHARES, pattern, self._note_share)
-        except MeshError as error:
-            around.counters.add("trust_carrier_failed", reason=error.code)
-        if identity.can_read:
-            return
-        try:
-            async with asyncio.timeout(around.settings.share_wait_s):
-                while not identity.can_read:
-                    await self._arrived.wait()
-                    self._take_shares()
-        except TimeoutError:
-            around.counters.add("kem_key_not_shared", who=self._token)
-            self._least_number = identity.certificate.kem_generation + 1
-            await self._certify()
-
     def _note_share(self, entry: Entry) -> None:
         if entry.value is not None and len(self._shares) < _MAX_SHARES_WAITING:
             self._shares[entry.key] = entry.value
@@ -254,6 +257,7 @@ class IdentityKeeper:
             self._generations.adopt(taken.number, taken.seed, taken.created_ms)
             around.counters.add("kem_key_received", who=self._token)
             self._taken.append(key)
+            self._offered.add((taken.number, taken.sender))
 
     async def _clear_taken(self) -> None:
         while self._taken:

@@ -210,11 +210,15 @@ class Trust:
             if keeper is None:
                 keeper = self._keepers[name] = IdentityKeeper(name, self._surroundings(name))
             try:
-                return await keeper.allow(publish=rights[0], subscribe=rights[1])
+                identity = await keeper.allow(publish=rights[0], subscribe=rights[1])
             except MeshError:
                 if not keeper.begun:
                     self._keepers.pop(name).end()
                 raise
+        if not await keeper.await_share():
+            async with self._working:
+                await keeper.go_alone()
+        return identity
 
     async def store_key_package(self, epoch: EpochId, raw: bytes) -> None:
         """Publish an own key package before envelopes of its epoch leave; see `KeyPackages.store`."""

@@ -63,6 +63,7 @@ class TakenShare:
     """A generation that another instance has shared, verified."""
 
     number: int
+    sender: CertificateId
     created_ms: int
     """When the generation was first certified; when it was shared, for the one that comes next."""
     seed: bytes = field(repr=False)
@@ -90,7 +91,7 @@ def open_share(
         raise Refused(Reason.MAY_NOT_PUBLISH, f"{sender.service} cannot share a key of {service}")
     key = _unwrap(share, seals, _info(service, share.generation, share.recipient, share.sender))
     first_ms = _check_generation(share, key, directory.history(service))
-    return TakenShare(number=share.generation, created_ms=first_ms, seed=key.seed)
+    return TakenShare(number=share.generation, sender=sender.id, created_ms=first_ms, seed=key.seed)
 
 
 def _check_generation(
