@@ -191,8 +191,10 @@ class Opener:
         if subject not in batch.may_publish:
             _check_publish(sender, subject)
             batch.may_publish.add(subject)
+        now_ms = self._clock.now_ms()
+        self._check_clock(batch.created_ms, now_ms)
         if not is_ordered_again:
-            self._check_time(batch.created_ms, expires_ms)
+            _check_expiry(expires_ms, now_ms)
             self._check_seen(batch, index)
         decrypt = self._cipher(batch, EpochId(head.epoch), subject, inline)
         content = _content(decrypt, nonce_of(index), body, batch.bound + head_bytes)
@@ -292,16 +294,13 @@ class Opener:
         ):
             raise Refused(Reason.REPLAYED, f"message {index} of batch {batch.seq} came before")
 
-    def _check_time(self, created_ms: int, expires_ms: int) -> None:
-        now_ms = self._clock.now_ms()
-        if expires_ms < now_ms:
-            raise Refused(Reason.EXPIRED, f"it expired {now_ms - expires_ms} ms ago")
+    def _check_clock(self, created_ms: int, now_ms: int) -> None:
         ahead_ms = created_ms - now_ms
         if ahead_ms > self._limits.max_clock_skew_ms:
             raise Refused(
                 Reason.CLOCK_SKEW,
-                f"its sender's clock is {ahead_ms} ms ahead; at most {self._limits.max_clock_skew_ms} "
-                "are allowed (max_clock_skew_ms)",
+                f"its sender's clock is {ahead_ms} ms ahead; at most "
+                f"{self._limits.max_clock_skew_ms} are allowed (max_clock_skew_ms)",
             )
 
     def _cipher(self, batch: _Batch, epoch_id: EpochId, subject: str, inline: bytes) -> _Decrypt:
@@ -325,6 +324,11 @@ class Opener:
         cipher: _Cipher = (AESGCM(key).decrypt, epoch.scopes, set())
         batch.ciphers[epoch_id] = cipher
         return cipher
+
+
+def _check_expiry(expires_ms: int, now_ms: int) -> None:
+    if expires_ms < now_ms:
+        raise Refused(Reason.EXPIRED, f"it expired {now_ms - expires_ms} ms ago")
 
 
 def _content(decrypt: _Decrypt, nonce: bytes, body: bytes, bound: bytes) -> content_pb.Content:

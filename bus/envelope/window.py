@@ -17,7 +17,7 @@ from bus.envelope.types import Reason, Refused
 _FORMAT: Final = b"medmesh.window.v1\n"
 _CHECKSUM_BYTES: Final = 16
 _Head = struct.Struct(">QI")  # created_floor_ms, runs
-_RunHead = struct.Struct(">16s8sQQQI")  # signer, run, floor, created_ms, expires_ms, batches
+_RunHead = struct.Struct(">16s8sQQQQI")  # signer, run, then as the slots of _Run; batches by number
 _MarkBytes = struct.Struct(">16s8sQIQQ")
 _BatchHead = struct.Struct(">QB")  # seq, bitmap bytes
 
@@ -53,11 +53,13 @@ class Mark(NamedTuple):
 class _Run:
     """One process run of one sender: a bitmap of leaf numbers for each batch from `floor` on."""
 
-    __slots__ = ("batches", "created_ms", "expires_ms", "floor")
+    __slots__ = ("batches", "created_floor_ms", "created_ms", "expires_ms", "floor")
 
-    def __init__(self) -> None:
+    def __init__(self, created_floor_ms: int) -> None:
         self.floor = 0
         """Batches below are refused."""
+        self.created_floor_ms = created_floor_ms
+        """Messages older than this are refused: the run may have been known before, and forgotten."""
         self.created_ms = 0
         """The newest time at which a marked message was made."""
         self.expires_ms = 0
@@ -93,8 +95,12 @@ class ReplayWindow:
         """Whether the message was acknowledged, or is too old to tell."""
         known = self._runs.get((signer, run))
         if known is None:
-            return created_ms <= self._created_floor_ms
-        return seq < known.floor or bool(known.batches.get(seq, 0) >> index & 1)
+            return created_ms < self._created_floor_ms
+        return (
+            seq < known.floor
+            or created_ms < known.created_floor_ms
+            or bool(known.batches.get(seq, 0) >> index & 1)
+        )
 
     def knows(self, signer: bytes, run: bytes) -> bool:
         """Whether a message of this run was acknowledged."""
@@ -107,7 +113,7 @@ class ReplayWindow:
         if run is None:
             if len(self._runs) >= self._max_runs:
                 self._forget_runs(now_ms)
-            run = self._runs[key] = _Run()
+            run = self._runs[key] = _Run(self._created_floor_ms)
         run.created_ms = max(run.created_ms, mark.created_ms)
         run.expires_ms = max(run.expires_ms, mark.expires_ms)
         self._runs.move_to_end(key)
@@ -129,7 +135,7 @@ class ReplayWindow:
         if not expired:
             _, oldest = self._runs.popitem(last=False)
             self._batches -= len(oldest.batches)
-            self._created_floor_ms = max(self._created_floor_ms, oldest.created_ms)
+            self._created_floor_ms = max(self._created_floor_ms, oldest.created_ms + 1)
 
     def _shrink(self) -> None:
         largest = max(self._runs.values(), key=lambda run: len(run.batches))
@@ -143,7 +149,13 @@ class ReplayWindow:
         for (signer, run_id), run in self._runs.items():
             parts.append(
                 _RunHead.pack(
-                    signer, run_id, run.floor, run.created_ms, run.expires_ms, len(run.batches)
+                    signer,
+                    run_id,
+                    run.floor,
+                    run.created_floor_ms,
+                    run.created_ms,
+                    run.expires_ms,
+                    len(run.batches),
                 )
             )
             for seq, bits in run.batches.items():
@@ -181,10 +193,11 @@ def _read_runs(text: bytes) -> tuple[int, OrderedDict[tuple[bytes, bytes], _Run]
     at = len(_FORMAT) + _Head.size
     runs: OrderedDict[tuple[bytes, bytes], _Run] = OrderedDict()
     for _ in range(count):
-        run = _Run()
-        signer, run_id, run.floor, run.created_ms, run.expires_ms, batches = _RunHead.unpack_from(
-            text, at
+        signer, run_id, floor, created_floor_ms, created_ms, expires_ms, batches = (
+            _RunHead.unpack_from(text, at)
         )
+        run = _Run(created_floor_ms)
+        run.floor, run.created_ms, run.expires_ms = floor, created_ms, expires_ms
         at = _read_batches(text, at + _RunHead.size, batches, run)
         runs[signer, run_id] = run
     return floor_ms, runs

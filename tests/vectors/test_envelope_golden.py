@@ -60,7 +60,7 @@ class Receiver:
             given.get("service", file["reader"]["service"]),
             {kem.id: kem},
             self.book,
-            FakeClock(int(given.get("now_ms", file["now_ms"]))),
+            FakeClock({**file, **given}["now_ms"]),
             limits=Limits(
                 max_envelope_bytes=given.get("max_envelope_bytes", 1 << 20),
                 max_key_package_bytes=given.get("max_key_package_bytes", 1 << 14),

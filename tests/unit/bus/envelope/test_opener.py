@@ -290,6 +290,7 @@ def test_sender_whose_clock_runs_too_far_ahead_is_refused() -> None:
     assert world.receive(world.opener(), raw).content == content()
     world.clock.advance(-0.001)
     assert reason_of(world.receive, world.opener(), raw) is Reason.CLOCK_SKEW
+    assert reason_of(world.opener().open_authorised, SUBJECT, raw) is Reason.CLOCK_SKEW
 
 
 def test_publish_right_is_checked_by_the_receiver() -> None:

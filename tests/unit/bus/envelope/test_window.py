@@ -59,6 +59,15 @@ def test_forgotten_run_is_refused_by_its_age() -> None:
     assert not seen.is_seen(A, b"run-0009", 0, 0, 1001)
 
 
+def test_late_acknowledgement_of_a_forgotten_run_does_not_open_it_again() -> None:
+    seen = window(max_runs=2)
+    for number in range(3):
+        seen.mark(mark(0, run=b"run-%04d" % number, at_ms=1000), now_ms=2000)
+    seen.mark(mark(7, run=b"run-0000", at_ms=1000), now_ms=2000)
+    assert seen.is_seen(A, b"run-0000", 0, 0, 1000)
+    assert not seen.is_seen(A, b"run-0000", 9, 0, 1001)
+
+
 def test_run_whose_messages_have_expired_goes_first_and_raises_no_floor() -> None:
     seen = window(max_runs=2)
     seen.mark(mark(0, run=b"run-0001", at_ms=90_000), now_ms=0)
