@@ -79,10 +79,16 @@ def show_letter(
     configuration = _configuration(config_file, flags, as_json=as_json)
 
     async def main() -> DeadLetterSummary | UnreadableDeadLetter:
+        from bus.transport.protocol import NotFound
         from medmesh.cli.guest import operating
 
         async with operating(configuration) as operator:
-            return await operator.events.dead_letters().show(seq)
+            try:
+                return await operator.events.dead_letters().show(seq)
+            except NotFound:
+                raise NotFound(
+                    f"there is no dead letter {seq} (any more): `medmesh dlq ls` lists them"
+                ) from None
 
     fields = _fields(run(main, as_json=as_json))
     if as_json:

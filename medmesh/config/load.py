@@ -35,7 +35,7 @@ from medmesh.config.problems import (
     unknown_key,
 )
 from schemas import subjects
-from schemas.config import SiteConfig
+from schemas.config import MeshSection, SiteConfig
 from schemas.errors import ConfigurationError
 from schemas.subjects import SiteId
 
@@ -135,6 +135,10 @@ def _site_config(layers: Layers, base: Path) -> SiteConfig | None:
                     text=unknown_key(name, known).replace("unknown key", "unknown section"),
                 )
             )
+    mesh = tables.setdefault("mesh", {})
+    if isinstance(mesh, dict) and "data" not in mesh:
+        # the default is beside the file as well, wherever the program is started
+        tables["mesh"] = {**mesh, "data": str(MeshSection().data)}
     _prepare(SiteConfig, tables, (), layers, base)
     try:
         return SiteConfig.model_validate(tables)
