@@ -2,7 +2,8 @@
 
 Original mode (MSH-15 and MSH-16 empty): one answer, AA only when the declared level holds. Enhanced mode: CA, CE or CR
 as MSH-15 asks once it is known whether the message is stored; with `delivered` and `applied` AA, AE or AR follow as
-MSH-16 asks, when the destinations have answered. With `stored` and `replicated` a sender that asks for an application
+MSH-16 asks, when the destinations have answered; where MSH-16 asks for nothing the accept answer itself waits for the
+declared level, as it is all that the sender hears. With `stored` and `replicated` a sender that asks for an application
 answer alone gets one of that level; a sender that asks for both gets the accept answer alone, since nothing applied it.
 A sender that asks for none is answered as in the original mode, unless `always_answer` is off.
 
@@ -92,13 +93,13 @@ class Intake:
 
     async def _reply_with_receipts(self, header: Header, message_id: bytes) -> Reply:
         """The message is stored, and the declared level asks for the destinations too."""
-        accepted = accept_code(header.accept_acknowledgement, ACCEPTED)
-        asked = is_condition(header.application_acknowledgement)
-        if accepted or asked:
+        if is_condition(header.application_acknowledgement):
+            accepted = accept_code(header.accept_acknowledgement, ACCEPTED)
             return Reply(
                 now=self._answer(header, ACCEPTED, accepted) if accepted else None,
-                later=(lambda: self._application_answer(header, message_id)) if asked else None,
+                later=lambda: self._application_answer(header, message_id),
             )
+        # One answer is all that this sender hears, so it waits until the declared level holds.
         verdict = await self._receipts.verdict(message_id, header)
         return Reply(now=self._answer(header, verdict, self._single_code(header, verdict)))
 

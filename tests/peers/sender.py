@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -80,7 +81,7 @@ class Sender:
                 code, answered = await exchange(*self.connection, message)
         except (OSError, EOFError, TimeoutError):
             self.tally.reconnects += 1
-            self.close()
+            await self.close()
             return None
         self.tally.mismatched += answered != control_id(message)
         return code
@@ -95,11 +96,14 @@ class Sender:
         self.tally.accepted.append(control_id(message))
         self.tally.changed()
 
-    def close(self) -> None:
-        """Drop the connection."""
+    async def close(self) -> None:
+        """Drop the connection and wait until it is gone."""
         if self.connection is not None:
-            self.connection[1].transport.abort()
+            _, writer = self.connection
             self.connection = None
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 async def send_all(
@@ -111,7 +115,7 @@ async def send_all(
         for message in messages:
             await sender.send(message)
     finally:
-        sender.close()
+        await sender.close()
 
 
 async def pause(seconds: float) -> None:
