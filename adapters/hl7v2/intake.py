@@ -39,7 +39,7 @@ from adapters.hl7v2.verdict import (
     application_code,
     is_condition,
 )
-from schemas.errors import DeadlineExceeded, MeshError, PermissionRefused, ResourceExhausted
+from schemas.errors import DeadlineExceeded, MeshError, ResourceExhausted
 
 _RESEND: Final = "sending it again unchanged is safe"
 
@@ -212,8 +212,8 @@ def _not_stored(error: MeshError) -> Verdict:
     if error.retryable or isinstance(error, DeadlineExceeded):
         text = f"not confirmed: {error.code}; the message may be stored already, {_RESEND}"
         return Verdict(kind=VerdictKind.ERROR, text=text, reason=error.code)
-    ours = isinstance(error, PermissionRefused)
-    kind = VerdictKind.ERROR if ours else VerdictKind.REJECT
+    # Only what is wrong with this message itself is rejected; what is wrong with the mesh can be mended.
+    kind = VerdictKind.REJECT if isinstance(error, ValueError) else VerdictKind.ERROR
     return Verdict(kind=kind, text=f"not stored: {error.code}", reason=error.code)
 
 
