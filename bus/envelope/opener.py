@@ -52,6 +52,7 @@ class _Batch:
 
     __slots__ = (
         "bound",
+        "check_root",
         "ciphers",
         "created_ms",
         "may_publish",
@@ -64,6 +65,9 @@ class _Batch:
         "suite",
         "tree",
     )
+
+    check_root: Callable[[bytes], None]
+    """Raises unless a root is the signed one; set when the signer's certificate is known."""
 
     def __init__(self, raw: bytes, header: pb.BatchHeader) -> None:
         self.suite = header.suite
@@ -257,17 +261,19 @@ class Opener:
         leaf: bytes,
         path: bytes,
     ) -> None:
-        if batch.tree.root is not None:
-            batch.tree.prove(index, leaf, path, _refuse_root)
+        is_new = batch.tree.root is None
+        if is_new:
+            if sender.suite != batch.suite:
+                raise Refused(
+                    Reason.SUITE_NOT_ALLOWED,
+                    f"suite {batch.suite}; {sender.service} signs with suite {sender.suite}",
+                )
+            batch.check_root = partial(_check_root, sender, key)
+        batch.tree.prove(index, leaf, path, batch.check_root)
+        if is_new:
+            self._keep(batch, key)
+        else:
             self._batches.move_to_end(key)
-            return
-        if sender.suite != batch.suite:
-            raise Refused(
-                Reason.SUITE_NOT_ALLOWED,
-                f"suite {batch.suite}; {sender.service} signs with suite {sender.suite}",
-            )
-        batch.tree.prove(index, leaf, path, partial(_check_root, sender, key))
-        self._keep(batch, key)
 
     def _keep(self, batch: _Batch, key: tuple[bytes, bytes]) -> None:
         self._batches[key] = batch
@@ -356,11 +362,6 @@ def _head(raw: bytes) -> pb.MessageHead:
 def _check_root(sender: Certificate, key: tuple[bytes, bytes], root: bytes) -> None:
     batch, signature = key
     verify(sender.suite, sender.sign_key, signature, batch_signing_input(batch, root))
-
-
-def _refuse_root(root: bytes) -> None:
-    """The root of a kept batch is known: no other one is believed."""
-    raise Refused(Reason.BAD_PATH, f"another root than the signed one: {root.hex()[:16]}")
 
 
 def _check_publish(sender: Certificate, subject: str) -> None:
