@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
 
 from bus.envelope.types import Certificate, Reason, Refused
 from bus.telemetry.counters import Counters
@@ -15,6 +14,7 @@ from bus.trust.errors import GenerationTaken
 from bus.trust.generations import Generation, Generations
 from bus.trust.identity import ServiceIdentity
 from bus.trust.instances import InstanceKeys, claim, instances_folder
+from bus.trust.issuer import Issuer
 from bus.trust.keystore import Keystore
 from bus.trust.objects import Wanted, service_token
 from bus.trust.settings import TrustSettings
@@ -26,14 +26,6 @@ from schemas.errors import MeshError, Unavailable
 _ATTEMPTS = 4
 _MAX_SHARES_WAITING = 64
 _NOT_YET = (Reason.UNKNOWN_SIGNER, Reason.DIRECTORY_STALE)  # the sender's certificate may come
-
-
-class Issuer(Protocol):
-    """Who certifies: the authority on this machine; later, one that enrolled this machine by a token."""
-
-    async def issue(self, request: bytes) -> bytes:
-        """Return the signed certificate. Raises `CertificateRefused`, `GenerationTaken`, `Unavailable`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +243,9 @@ class IdentityKeeper:
             except Refused as error:
                 if error.reason not in _NOT_YET:
                     self._shares.pop(key)
-                around.counters.add("trust_object_refused", who=SHARE, reason=error.reason.value)
+                    around.counters.add(
+                        "trust_object_refused", who=SHARE, reason=error.reason.value
+                    )
                 continue
             self._shares.pop(key)
             self._generations.adopt(taken.number, taken.seed, taken.created_ms)
@@ -289,4 +283,4 @@ class IdentityKeeper:
                 around.counters.add("kem_key_shared", who=self._token)
 
 
-__all__ = ["IdentityKeeper", "Issuer", "Surroundings"]
+__all__ = ["IdentityKeeper", "Surroundings"]

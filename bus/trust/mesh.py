@@ -7,19 +7,20 @@ import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
-from bus.envelope.types import CertificateId, EpochId, Refused
+from bus.envelope.types import CertificateId, EpochId
 from bus.telemetry.counters import Counters
-from bus.transport.protocol import NotFound
-from bus.trust.authority import Authority
+from bus.trust.anchor import find_authority, pin_root
 from bus.trust.cache import DiskCache
-from bus.trust.carrier import DIRECTORY, HEAD_KEY, Buckets, Carrier
+from bus.trust.carrier import Buckets, Carrier
 from bus.trust.directory import CertificateDirectory
-from bus.trust.errors import ForeignAuthority, NoAuthority
-from bus.trust.files import private_folder, read_private, write_atomic
+from bus.trust.errors import NoAuthority
+from bus.trust.files import private_folder
 from bus.trust.identity import ServiceIdentity
+from bus.trust.issuer import LocalIssuer
 from bus.trust.keeper import IdentityKeeper, Surroundings
 from bus.trust.keystore import Keystore, Passphrase, passphrase_from_environment
 from bus.trust.objects import spiffe_id
@@ -32,30 +33,6 @@ from schemas.clock import Clock
 from schemas.errors import MeshError
 
 _SITE_KEY_BYTES: Final = 32
-_ROOT: Final = "root"
-
-
-class LocalIssuer:
-    """Certifies with the authority on this machine; each certificate comes with a head that names it."""
-
-    def __init__(self, authority: Authority, store: TrustStore) -> None:
-        self._authority = authority
-        self._store = store
-
-    async def issue(self, request: bytes) -> bytes:
-        """Return the signed certificate. Raises `CertificateRefused`, `GenerationTaken`, `TrustStorageError`."""
-        raw = await asyncio.to_thread(self._authority.issue, request)
-        await self.renew_head()
-        return raw
-
-    async def renew_head(self) -> bool:
-        """Sign a head when the last one is a minute old or no longer true; publish it. False: the carrier is away."""
-        raw = await asyncio.to_thread(self._authority.head)
-        with suppress(
-            Refused
-        ):  # another process on this machine may have been faster with the next one
-            await self._store.take_head(raw)
-        return await self._store.publish_head(raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +115,15 @@ class Trust:
         carrier is away at the very first start.
         """
         settings, counters = settings or TrustSettings(), counters or Counters()
+        passphrase = cache(
+            passphrase
+        )  # keystore and authority need it: whoever types it is asked once
         private_folder(folder)
         keystore = await asyncio.to_thread(
             Keystore.open, folder / "keystore", passphrase=passphrase
         )
         carrier = Carrier(buckets, settings)
-        authority = await _find_authority(
+        authority = await find_authority(
             folder,
             authority_folder or folder / "authority",
             mesh=mesh,
@@ -153,20 +133,20 @@ class Trust:
             carrier=carrier if buckets is not None else None,
             create=create_authority,
         )
-        root = _pin_root(folder, mesh, authority)
+        root = pin_root(folder, mesh, authority)
         directory = CertificateDirectory(clock=clock, settings=settings)
-        cache = DiskCache(folder / "cache")
+        disk = DiskCache(folder / "cache")
         store = TrustStore(
             root=root,
             directory=directory,
-            cache=cache,
+            cache=disk,
             carrier=carrier,
             clock=clock,
             counters=counters,
         )
         packages = KeyPackages(
             carrier=carrier,
-            cache=cache,
+            cache=disk,
             directory=directory,
             fetch_certificate=store.fetch_certificate,
             counters=counters,
@@ -326,64 +306,4 @@ class Trust:
                     await self._store.news.wait()
 
 
-async def _find_authority(
-    folder: Path,
-    authority_folder: Path,
-    *,
-    mesh: str,
-    clock: Clock,
-    settings: TrustSettings,
-    passphrase: Passphrase,
-    carrier: Carrier | None,
-    create: bool,
-) -> Authority | None:
-    """The authority on this machine: loaded, made at the very first start, or None on an enrolled machine."""
-    if not Authority.exists(authority_folder):
-        if (folder / _ROOT).exists():
-            return None
-        if not create:
-            raise NoAuthority(
-                f"{folder} belongs to no mesh yet, and no authority may be made here: "
-                f"copy the file 'root' of mesh {mesh!r} into it"
-            )
-        if carrier is not None and await _mesh_has_head(carrier):
-            raise ForeignAuthority(
-                f"mesh {mesh!r} has an authority already, and {authority_folder} does not hold it: "
-                "restore that folder from its machine, or start with empty streams"
-            )
-    return await asyncio.to_thread(
-        Authority.create_or_load,
-        authority_folder,
-        mesh=mesh,
-        clock=clock,
-        settings=settings,
-        passphrase=passphrase,
-    )
-
-
-async def _mesh_has_head(carrier: Carrier) -> bool:
-    try:
-        await carrier.get(DIRECTORY, HEAD_KEY)
-    except NotFound:
-        return False
-    return True
-
-
-def _pin_root(folder: Path, mesh: str, authority: Authority | None) -> Root:
-    """The root this machine believes; the first one stays for ever. Raises `ForeignAuthority`."""
-    try:
-        root = Root.from_bytes(read_private(folder / _ROOT))
-    except FileNotFoundError:
-        if authority is None:
-            raise
-        root = authority.root
-        write_atomic(folder / _ROOT, root.to_bytes())
-    if root.mesh != mesh or (authority is not None and authority.root != root):
-        raise ForeignAuthority(
-            f"{folder} believes the authority {root.id.hex()} of mesh {root.mesh!r}, not this one: "
-            f"set mesh.name to {root.mesh!r}, or mesh.data to another folder"
-        )
-    return root
-
-
-__all__ = ["LocalIssuer", "Trust", "TrustHealth"]
+__all__ = ["Trust", "TrustHealth"]

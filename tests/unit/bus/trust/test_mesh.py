@@ -11,6 +11,7 @@ from bus.telemetry.counters import Counters
 from bus.transport.protocol import NotFound
 from bus.trust import (
     Authority,
+    CertificateRefused,
     ForeignAuthority,
     NoAuthority,
     PassphraseWrong,
@@ -18,6 +19,7 @@ from bus.trust import (
     Trust,
     TrustSettings,
 )
+from bus.trust.cache import DiskCache
 from bus.trust.objects import open_head
 from schemas.clock import FakeClock
 from schemas.errors import SubjectError, Unavailable
@@ -486,4 +488,93 @@ async def test_a_service_or_pattern_that_is_no_subject_is_refused(
         await trust.identity("His Out")
     with pytest.raises(SubjectError):
         await trust.identity("his-out", publish=["evt..x"])
+    await trust.stop()
+
+
+async def test_a_renewal_that_fails_is_counted_and_tried_again(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    failed = asyncio.Event()
+
+    class Watched(Counters):
+        def add(self, name: str, *, who: str = "", reason: str = "", count: int = 1) -> None:
+            super().add(name, who=who, reason=reason, count=count)
+            if (name, reason) == ("trust_renewal_failed", "keystore_unsafe"):
+                failed.set()
+
+    trust = await Trust.open(
+        tmp_path / "trust",
+        mesh="st-elsewhere",
+        site="north",
+        buckets=await carrier(clock),
+        clock=clock,
+        settings=FAST,
+        counters=Watched(),
+        passphrase=no_passphrase,
+    )
+    identity = await trust.identity("his-out", subscribe=["evt.>"])
+    first = identity.certificate
+    (tmp_path / "trust/authority/issued").chmod(0o755)
+    clock.advance(DAY_S / 2)
+    await trust.start()
+    async with asyncio.timeout(10):
+        await failed.wait()
+    assert identity.certificate == first
+    (tmp_path / "trust/authority/issued").chmod(0o700)
+    renewed = asyncio.Event()
+    identity.on_renewed(lambda _: renewed.set())
+    async with asyncio.timeout(10):
+        await renewed.wait()
+    await trust.stop()
+
+
+async def test_the_folder_of_another_authority_is_refused(tmp_path: Path, clock: FakeClock) -> None:
+    for name in ("one", "two"):
+        await (await open_trust(tmp_path / name, None, clock)).stop()
+    (tmp_path / "one/authority").rename(tmp_path / "aside")
+    (tmp_path / "two/authority").rename(tmp_path / "one/authority")
+    with pytest.raises(ForeignAuthority, match="believes the authority"):
+        await open_trust(tmp_path / "one", None, clock)
+
+
+async def test_the_passphrase_is_asked_for_once(tmp_path: Path, clock: FakeClock) -> None:
+    asked: list[str] = []
+
+    def ask() -> str:
+        asked.append("?")
+        return ""
+
+    trust = await Trust.open(
+        tmp_path / "trust", mesh="m", site="s", buckets=None, clock=clock, passphrase=ask
+    )
+    await trust.stop()
+    assert len(asked) == 1
+
+
+async def test_key_packages_on_disk_are_bounded(tmp_path: Path) -> None:
+    disk = DiskCache(tmp_path / "cache")
+    for number in range(10):
+        disk.store_package(EpochId(bytes((number,)) * 32), b"x")
+    assert disk.trim_packages(10) == 0
+    assert disk.trim_packages(4) == 6
+    assert disk.package(EpochId(b"\x09" * 32)) == b"x"
+    assert disk.package(EpochId(b"\x00" * 32)) is None
+
+
+async def test_the_version_on_disk_never_goes_back(tmp_path: Path) -> None:
+    disk = DiskCache(tmp_path / "cache")
+    disk.store_head(7, b"seven")
+    disk.store_head(5, b"five")
+    assert DiskCache(tmp_path / "cache").head() == (7, b"seven")
+
+
+async def test_the_place_of_a_service_that_was_refused_is_given_back(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    trust = await open_trust(tmp_path / "trust", await carrier(clock), clock)
+    with pytest.raises(CertificateRefused):
+        await trust.identity("his-out", subscribe=[f"evt.x{number}" for number in range(300)])
+    places = trust._keystore.folders("services/his-out/instances")
+    identity = await trust.identity("his-out", subscribe=["evt.>"])
+    assert [identity.instance] == places
     await trust.stop()
