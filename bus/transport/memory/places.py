@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from bus.transport.memory.streams import MemoryStream, Record, covered
@@ -27,6 +28,8 @@ class Place:
         self._next = stream.last_seq + 1 if spec.deliver_new else 1
         self._delivered = self._next - 1
         self._pending = 0
+        self._earliest_s = math.inf
+        """Nothing is due before this; what is due must be looked for after it."""
         self._count()
         stream.appended.append(self._appended)
 
@@ -51,6 +54,8 @@ class Place:
         return self._redelivery(now_s) or self._fresh(now_s)
 
     def _redelivery(self, now_s: float) -> tuple[Record, int, int] | None:
+        if now_s < self._earliest_s:
+            return None
         for seq, given in list(self._given.items()):
             if given.due_s > now_s:
                 continue
@@ -61,6 +66,7 @@ class Place:
             given.due_s = now_s + self.spec.ack_wait_s
             given.deliveries += 1
             return record, given.deliveries, self._pending
+        self._earliest_s = min((given.due_s for given in self._given.values()), default=math.inf)
         return None
 
     def _fresh(self, now_s: float) -> tuple[Record, int, int] | None:
@@ -73,11 +79,12 @@ class Place:
         self._delivered = record.seq
         self._pending = max(0, self._pending - 1)
         self._given[record.seq] = _Given(due_s=now_s + self.spec.ack_wait_s)
+        self._earliest_s = min(self._earliest_s, now_s + self.spec.ack_wait_s)
         return record, 1, self._pending
 
     def next_due_s(self) -> float | None:
-        """When the first unacknowledged message is delivered again."""
-        return min((given.due_s for given in self._given.values()), default=None)
+        """No unacknowledged message is delivered again before this; None when there is none."""
+        return self._earliest_s if self._given else None
 
     def acknowledge(self, seq: int) -> None:
         """Mark one delivered message as done; a work queue drops it."""

@@ -13,7 +13,7 @@ import pytest
 
 from bus.transport import nats
 from bus.transport.nats import NatsOptions, NatsTransport
-from bus.transport.protocol import ConsumerSpec, Delivery, StreamSpec
+from bus.transport.protocol import ConsumerSpec, Delivery, Incoming, StreamSpec
 from tests.contract.carriers import OrderedReader, Reader, eventually, outgoing
 from tests.faults.proxy import Proxy
 from tests.nats_server import NatsServer
@@ -169,6 +169,47 @@ async def test_deleted_consumer_is_made_again_where_the_reader_stood(
     await consumer.close()
     await transport.close()
     await other.close()
+
+
+async def steal(transport: NatsTransport, count: int) -> None:
+    """Take deliveries away from the reader, as a pull request of a half-open past connection would."""
+    taken: list[Incoming] = []
+    await transport.messenger.subscribe("_INBOX.thief", taken.append)
+    await transport.messenger.publish(
+        "$JS.API.CONSUMER.MSG.NEXT.EVT.reader", b"%d" % count, reply="_INBOX.thief"
+    )
+    await eventually(lambda: len(taken) >= count, "the theft")
+
+
+async def test_gap_in_the_deliveries_is_seen_at_the_next_one_and_filled(
+    nats_server: NatsServer,
+) -> None:
+    transport, thief = await connect(nats_server.url), await connect(nats_server.url)
+    await transport.store.ensure_stream(EVT)
+    await fill(transport, 20)
+    reader = OrderedReader()
+    reader.consumer = consumer = await transport.store.consume(READ, reader)
+    await steal(thief, 3)
+    consumer.credit(4)
+    await reader.until(lambda: reader.done == 20, "the last message")
+    assert reader.payloads == [b"%d" % i for i in range(20)]
+    assert reader.interruptions == ["gap"]
+    for each in (transport, thief):
+        await each.close()
+
+
+async def test_gap_at_the_end_is_seen_by_the_heartbeat_and_filled(nats_server: NatsServer) -> None:
+    transport, thief = await connect(nats_server.url), await connect(nats_server.url)
+    await transport.store.ensure_stream(EVT)
+    await fill(transport, 3)
+    reader = OrderedReader()
+    reader.consumer = consumer = await transport.store.consume(READ, reader)
+    await steal(thief, 3)
+    consumer.credit(4)  # nothing more comes: only the heartbeat tells of what was delivered
+    await reader.until(lambda: reader.done == 3, "the last message")
+    assert reader.interruptions == ["gap"]
+    for each in (transport, thief):
+        await each.close()
 
 
 async def test_standing_request_is_renewed_before_messages_come(nats_server: NatsServer) -> None:
