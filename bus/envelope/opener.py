@@ -206,18 +206,18 @@ class Opener:
         if not is_ordered_again:
             gap = self._sequence.gap(batch.signer, batch.run, subject, head.subject_seq)
         return Envelope(
-            subject=subject,
-            sender=sender,
-            content=content,
-            leaf=leaf,
-            run=batch.run,
-            batch_seq=batch.seq,
-            index=index,
-            created_ms=batch.created_ms,
-            expires_ms=expires_ms,
-            gap=gap,
-            reply_to=head.reply_to,
-            in_reply_to=head.in_reply_to,
+            subject,
+            sender,
+            content,
+            leaf,
+            batch.run,
+            batch.seq,
+            index,
+            batch.created_ms,
+            expires_ms,
+            gap,
+            head.reply_to,
+            head.in_reply_to,
         )
 
     def _check_inline_size(self, raw: bytes) -> None:

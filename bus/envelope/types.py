@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, NewType, Protocol
+from typing import ClassVar, NamedTuple, NewType, Protocol
 
 from schemas.errors import MeshError
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
@@ -144,24 +144,30 @@ class SealedBatch:
     """(epoch, serialised SignedObject) that must be in KV `keys` before an envelope leaves; empty in most calls."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """A message that was opened: authentic, for this receiver, on this subject, not seen before."""
+class Envelope(NamedTuple):
+    """A message that was opened: authentic, for this receiver, on this subject, not seen before.
+
+    A named tuple: making a frozen dataclass of this size takes a tenth of the time of opening.
+    """
 
     subject: str
     sender: Certificate
-    content: content_pb.Content = field(repr=False)
+    content: content_pb.Content
     leaf: bytes
     """Leaf hash: the identity of the sealed message, for evidence and for the replay window."""
     run: bytes
     batch_seq: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which has no meaning for a message
     created_ms: int
     expires_ms: int
     gap: int
     """Messages of this sender on this subject missing before this one; negative when it comes late; 0 in order."""
     reply_to: str = ""
     in_reply_to: bytes = b""
+
+    def __repr__(self) -> str:
+        """Without the content, which is protected data."""
+        return f"Envelope(subject={self.subject!r}, sender={self.sender.service!r}, leaf={self.leaf.hex()!r})"
 
 
 __all__ = [
