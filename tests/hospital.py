@@ -224,10 +224,12 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def running(site: Site, *sinks: Sink) -> AsyncIterator[None]:
+async def running(
+    site: Site, *sinks: Sink, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[None]:
     """Start a site, and end it and its receivers whatever happens."""
     try:
-        await site.start()
+        await site.start(environment=environment)
         yield
     finally:
         for child in [site.child, *(sink.child for sink in sinks)]:
