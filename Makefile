@@ -49,10 +49,12 @@ contracts: $(VENV)/dev.stamp
 
 schemas: $(VENV)/dev.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate.py --check
+	PYTHONPATH=. $(BIN)/python scripts/document_configuration.py --check
 	cd schemas/proto && ../../$(BIN)/buf lint && ../../$(BIN)/buf breaking --against baseline.binpb
 
 generate: $(VENV)/dev.stamp ## write schemas/generated from schemas/proto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate.py
+	PYTHONPATH=. $(BIN)/python scripts/document_configuration.py
 
 coverage: $(VENV)/dev.stamp ## tests with branch coverage
 	$(BIN)/coverage erase
