@@ -25,9 +25,11 @@ def start_nats_server(tmp_path: Path) -> Iterator[StartNatsServer]:
     require_server()
     servers: list[NatsServer] = []
 
-    def start(*, jetstream: str = "", extra: str = "", folder: Path | None = None) -> NatsServer:
+    def start(
+        *, jetstream: str = "", extra: str = "", folder: Path | None = None, greets: bool = True
+    ) -> NatsServer:
         place = folder or tmp_path / f"nats-{len(servers)}"
-        server = NatsServer(place, jetstream=jetstream, extra=extra)
+        server = NatsServer(place, jetstream=jetstream, extra=extra, greets=greets)
         servers.append(server)
         server.start()
         return server

@@ -28,8 +28,12 @@ def free_port() -> int:
 class NatsServer:
     """One nats-server on loopback with JetStream and `sync_interval: always`."""
 
-    def __init__(self, folder: Path, *, jetstream: str = "", extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, jetstream: str = "", extra: str = "", greets: bool = True
+    ) -> None:
         self.folder = folder
+        self._greets = greets
+        """Whether it sends INFO first; with `handshake_first` TLS comes before."""
         self.port = free_port()
         self.monitor_port = free_port()
         self.store = folder / "jetstream"
@@ -74,7 +78,7 @@ class NatsServer:
                 break
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1.0) as link:
-                    if link.recv(4) == b"INFO":
+                    if not self._greets or link.recv(4) == b"INFO":
                         return
             except OSError:
                 time.sleep(0.02)

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,7 +22,15 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
 from bus.telemetry.counters import Counters
-from bus.transport.nats.errors import Violation, from_client, violation
+from bus.transport.nats.client import (
+    FOREVER_S,
+    Generation,
+    client_options,
+    incoming,
+    without_secret,
+)
+from bus.transport.nats.errors import from_client, violation
+from bus.transport.nats.link import Link
 from bus.transport.nats.options import Credentials, NatsOptions
 from bus.transport.protocol import Incoming, LinkState, PayloadTooLarge
 from schemas.errors import Closed, ConfigurationError, MeshError, PermissionRefused, Unavailable
@@ -32,7 +39,6 @@ _log: Final = structlog.get_logger(__name__)
 _LOOK_S: Final = 0.25
 """How often the client's state is read: nats-py does not report every death of its read loop."""
 _CLOSE_S: Final = 2.0
-_FOREVER_S: Final = 10 * 365 * 86400
 
 
 @dataclass(eq=False, slots=True)
@@ -45,31 +51,7 @@ class Registration:
     live: ClientSubscription | None = None
 
 
-class Generation:
-    """One client and its end."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.client = Client()
-        self.dead = asyncio.Event()
-        self.reason = ""
-        self.last_error: Exception | None = None
-
-    def end(self, reason: str) -> None:
-        """Declare the client dead; the first reason stays."""
-        if not self.dead.is_set():
-            self.reason = reason
-            self.dead.set()
-
-    @property
-    def alive(self) -> bool:
-        """Whether messages can go out on this client."""
-        if not self.dead.is_set() and not self.client.is_connected:
-            self.end("connection_lost")
-        return not self.dead.is_set()
-
-
-class Connection:
+class Connection(Link):
     """Connects, stays connected, tells who wants to know. One per `Transport`."""
 
     def __init__(
@@ -85,8 +67,8 @@ class Connection:
     ) -> None:
         if not servers:
             raise ConfigurationError("nats.servers: at least one server is needed")
+        super().__init__(name)
         self.options = options
-        self.name = name
         self.counters = counters
         self._servers = list(servers)
         self._tls = tls
@@ -95,22 +77,9 @@ class Connection:
         self._generation: Generation | None = None
         self._born = 0
         self._turn = 0
-        self._state = LinkState.RECONNECTING
-        self._changed = asyncio.Event()
         self._registrations: dict[Registration, None] = {}
-        self._lost: list[Callable[[], None]] = []
-        self._restored: list[Callable[[], None]] = []
-        self._violated: list[Callable[[Violation], None]] = []
-        self._refusals: Counter[tuple[str, str]] = Counter()
         self._keeper: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[object]] = set()
-
-    # -- state ---------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> LinkState:
-        """Whether the server can be reached now."""
-        return self._state
 
     @property
     def generation(self) -> int:
@@ -123,49 +92,6 @@ class Connection:
         generation = self._generation
         return generation.client.max_payload if generation is not None else 1024 * 1024
 
-    def on_lost(self, call: Callable[[], None]) -> None:
-        """Call back when the connection is lost."""
-        self._lost.append(call)
-
-    def on_restored(self, call: Callable[[], None]) -> None:
-        """Call back when the connection is back, with all subscriptions in place."""
-        self._restored.append(call)
-
-    def on_violation(self, call: Callable[[Violation], None]) -> None:
-        """Call back when the server refuses a subject."""
-        self._violated.append(call)
-
-    def refusals(self, kind: str, subject: str) -> int:
-        """How often the server refused `publish` or `subscription` on a subject on the present client."""
-        return self._refusals[kind, subject.lower()]
-
-    def forget(self, call: Callable[..., None]) -> None:
-        """Take a callback back."""
-        for calls in (self._lost, self._restored, self._violated):
-            if call in calls:
-                calls.remove(call)
-
-    async def ready(self, timeout_s: float) -> None:
-        """Wait for the connection. Raises `Closed`, and `Unavailable` after `timeout_s`."""
-        if self._state is LinkState.CONNECTED:
-            return
-        try:
-            async with asyncio.timeout(timeout_s):
-                while self._state is LinkState.RECONNECTING:
-                    await self._changed.wait()
-        except TimeoutError:
-            raise Unavailable(
-                f"{self.name}: no NATS server was reachable for {timeout_s:.1f} s"
-            ) from None
-        if self._state is LinkState.CLOSED:
-            raise Closed(f"{self.name}: the connection is closed")
-
-    def _set_state(self, state: LinkState) -> None:
-        if self._state is not state:
-            self._state = state
-            self._changed.set()
-            self._changed = asyncio.Event()
-
     # -- lifecycle -----------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -175,7 +101,7 @@ class Connection:
                 generation = await self._connect_patiently(first=True)
         except TimeoutError:
             raise Unavailable(
-                f"no NATS server answered at {', '.join(map(_without_secret, self._servers))} within "
+                f"no NATS server answered at {', '.join(map(without_secret, self._servers))} within "
                 f"{self.options.start_timeout_s:.0f} s"
             ) from None
         self._adopt(generation)
@@ -183,16 +109,15 @@ class Connection:
 
     async def close(self) -> None:
         """Send what is pending and disconnect."""
-        if self._state is LinkState.CLOSED:
+        if self.state is LinkState.CLOSED:
             return
         with contextlib.suppress(MeshError):
             await self.round_trip(_CLOSE_S)
-        self._set_state(LinkState.CLOSED)
+        self.set_state(LinkState.CLOSED)
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        for call in tuple(self._lost):
-            call()
+        self.tell_lost()
         if self._generation is not None:
             self._generation.end("closed")
             await asyncio.wait([self._spawn(self._generation.client.close())], timeout=_CLOSE_S)
@@ -220,20 +145,17 @@ class Connection:
 
     def _adopt(self, generation: Generation) -> None:
         self._generation = generation
-        self._refusals.clear()
-        self._set_state(LinkState.CONNECTED)
+        self.set_state(LinkState.CONNECTED)
         if generation.number > 1:
             self.counters.add("link_restored", who=self.name)
             _log.info("link_restored", instance=self.name)
-        for call in tuple(self._restored):
-            call()
+        self.tell_restored()
 
     def _lose(self, generation: Generation) -> None:
-        self._set_state(LinkState.RECONNECTING)
+        self.set_state(LinkState.RECONNECTING)
         self.counters.add("link_lost", who=self.name, reason=generation.reason)
         _log.warning("link_lost", instance=self.name, reason=generation.reason)
-        for call in tuple(self._lost):
-            call()
+        self.tell_lost()
         # A stalled socket can hold close() up for minutes; the next connection does not wait for it.
         self._spawn(generation.client.close())
 
@@ -276,10 +198,8 @@ class Connection:
         generation = Generation(self._born + 1)
         try:
             async with asyncio.timeout(self.options.connect_timeout_s):
-                await generation.client.connect(**self._client_options(server, generation))
-                for registration in tuple(self._registrations):
-                    await self._subscribe(generation, registration)
-                await self._ping(generation, self.options.connect_timeout_s)
+                await self._log_in(generation, server)
+                await self._subscribe_again(generation)
         except (OSError, nats.errors.Error, TimeoutError, MeshError, ValueError) as error:
             self._spawn(generation.client.close())
             raise from_client(generation.last_error or error, what="connect to NATS") from error
@@ -290,47 +210,33 @@ class Connection:
         self._learn_servers(generation.client)
         return generation
 
-    def _client_options(self, server: str, generation: Generation) -> dict[str, Any]:
+    async def _subscribe_again(self, generation: Generation) -> None:
+        made = []
+        for registration in tuple(self._registrations):
+            await self._subscribe(generation, registration)
+            made.append((registration, registration.live))
+        await self._ping(generation, self.options.connect_timeout_s)
+        for registration, live in made:
+            if registration not in self._registrations and live is not None:
+                await (
+                    live.unsubscribe()
+                )  # given up meanwhile: as a queue member it would swallow messages
+
+    async def _log_in(self, generation: Generation, server: str) -> None:
         async def failed(error: Exception) -> None:
             self._client_failed(generation, error)
 
-        async def ended() -> None:
-            generation.end("connection_lost")
-
-        secret, options = self._credentials, self.options
-        chosen: dict[str, Any] = {
-            "servers": [server],
-            "name": self.name,
-            "error_cb": failed,
-            "disconnected_cb": ended,
-            "closed_cb": ended,
-            "allow_reconnect": False,
-            "max_reconnect_attempts": 1,
-            "reconnect_time_wait": 0,
-            "connect_timeout": options.connect_timeout_s,
-            "ping_interval": _FOREVER_S,  # _watch pings, and does not forget a lost answer
-            "pending_size": 0,  # never block inside nats-py: `publish` has its own bound
-            "inbox_prefix": options.inbox_prefix,
-            "tls_handshake_first": options.tls_first,
-        }
-        if self._tls is not None:
-            chosen["tls"] = self._tls
-        if secret.user:
-            chosen.update(user=secret.user, password=secret.password)
-        if secret.token:
-            chosen["token"] = secret.token
-        if secret.credentials_file is not None:
-            chosen["user_credentials"] = str(secret.credentials_file)
-        return chosen
+        chosen = client_options(
+            self.options, name=self.name, tls=self._tls, credentials=self._credentials
+        )
+        await generation.connect(server, chosen, failed)
 
     def _client_failed(self, generation: Generation, error: Exception) -> None:
         generation.last_error = error
         refused = violation(str(error))
         if refused is not None:
             self.counters.add("permission_refused", who=self.name, reason=refused.kind)
-            self._refusals[refused.kind, refused.subject] += 1
-            for call in tuple(self._violated):
-                call(refused)
+            self.tell_violated(refused)
         elif isinstance(error, nats.errors.SlowConsumerError):
             self.counters.add("message_dropped", who=self.name, reason="slow_subscriber")
         elif isinstance(error, OSError | nats.errors.StaleConnectionError):
@@ -348,9 +254,9 @@ class Connection:
 
     def _live(self) -> Generation:
         generation = self._generation
-        if self._state is LinkState.CLOSED:
+        if self.state is LinkState.CLOSED:
             raise Closed(f"{self.name}: the connection is closed")
-        if self._state is not LinkState.CONNECTED or generation is None or not generation.alive:
+        if self.state is not LinkState.CONNECTED or generation is None or not generation.alive:
             raise Unavailable(f"{self.name}: the connection to NATS is lost")
         return generation
 
@@ -405,7 +311,7 @@ class Connection:
                     if not generation.alive:
                         raise Unavailable(f"{self.name}: the connection to NATS is lost")
                 # Never cancelled while the client lives: nats-py's reader dies on the answer to a cancelled ping.
-                pong = self._spawn(generation.client.rtt(timeout=_FOREVER_S))
+                pong = self._spawn(generation.client.rtt(timeout=FOREVER_S))
                 ended = asyncio.ensure_future(generation.dead.wait())
                 try:
                     await asyncio.wait((pong, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -431,7 +337,7 @@ class Connection:
     async def _subscribe(self, generation: Generation, registration: Registration) -> None:
         async def arrived(message: Msg) -> None:
             if not generation.dead.is_set():
-                registration.handler(_incoming(message))
+                registration.handler(incoming(message))
 
         try:
             registration.live = await generation.client.subscribe(
@@ -452,22 +358,6 @@ class Connection:
                 await asyncio.sleep(0)
         with contextlib.suppress(nats.errors.Error):
             await live.unsubscribe()
-
-
-def _incoming(message: Msg) -> Incoming:
-    headers = message.headers
-    return Incoming(
-        subject=message.subject,
-        payload=message.data,
-        reply=message.reply,
-        # nats-py mixes members of a str enum into the keys
-        headers={str.__str__(key): value for key, value in headers.items()} if headers else None,
-    )
-
-
-def _without_secret(server: str) -> str:
-    scheme, _, rest = server.rpartition("://")
-    return f"{scheme or 'nats'}://{rest.rpartition('@')[2]}"
 
 
 __all__ = ["Connection", "Registration"]

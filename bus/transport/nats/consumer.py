@@ -11,11 +11,11 @@ import asyncio
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from bus.transport.nats.api import NS, JetStream, Json
+from bus.transport.nats.api import NS, JetStream
 from bus.transport.nats.connection import Registration
+from bus.transport.nats.consumer_api import ensure_consumer, read_origin
 from bus.transport.nats.streams import consumer_state
 from bus.transport.protocol import (
     ConsumerEvents,
@@ -24,10 +24,8 @@ from bus.transport.protocol import (
     Delivery,
     Incoming,
     LinkState,
-    NotFound,
 )
 from schemas.errors import Closed, DeadlineExceeded, MeshError, Unavailable
-from schemas.subjects import matches
 
 _RESET_S: Final = 2.0
 _AGAIN_S: Final = 0.1
@@ -38,7 +36,7 @@ async def open_consumer(
     jetstream: JetStream, spec: ConsumerSpec, events: ConsumerEvents
 ) -> NatsConsumer:
     """Create or take up the durable consumer of `spec`."""
-    found = await _ensure(jetstream, spec)
+    found = await ensure_consumer(jetstream, spec)
     consumer = NatsConsumer(jetstream, spec, events)
     state = consumer_state(found)
     try:
@@ -51,75 +49,6 @@ async def open_consumer(
         await consumer.close()
         raise
     return consumer
-
-
-async def _ensure(jetstream: JetStream, spec: ConsumerSpec, *, start: int = 0) -> Json:
-    """The consumer's CONSUMER.INFO, after creating it (from stream sequence `start`) or bringing it to `spec`."""
-    wanted = _config(spec)
-    try:
-        found = await jetstream.ask(f"CONSUMER.INFO.{spec.stream}.{spec.name}")
-    except NotFound:
-        if spec.deliver_new and not start:
-            info = await jetstream.ask(f"STREAM.INFO.{spec.stream}")
-            start = info["state"]["last_seq"] + 1
-        # by sequence even for "new": the server refuses to reset a consumer that began with "new"
-        where: Json = {"deliver_policy": "all"}
-        if start > 1:
-            where = {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
-        return await _create(jetstream, spec, {**wanted, **where})
-    config = found["config"]
-    if all(config.get(key) == value for key, value in wanted.items()):
-        return found
-    kept = {k: v for k, v in config.items() if k not in ("filter_subject", "filter_subjects")}
-    return await _create(jetstream, spec, {**kept, **wanted})
-
-
-async def _create(jetstream: JetStream, spec: ConsumerSpec, config: Json) -> Json:
-    verb = f"CONSUMER.CREATE.{spec.stream}.{spec.name}"
-    if "filter_subject" in config:
-        verb += f".{config['filter_subject']}"
-    question = {"stream_name": spec.stream, "config": config, "action": ""}
-    return await jetstream.ask(verb, question)
-
-
-def _config(spec: ConsumerSpec) -> Json:
-    patterns = [
-        p for p in spec.patterns if not any(p != q and matches(q, p) for q in spec.patterns)
-    ]
-    filters: Json = {"filter_subjects": patterns}
-    if len(patterns) == 1:
-        filters = {"filter_subject": patterns[0]}
-    return {
-        "name": spec.name,
-        "durable_name": spec.name,
-        "ack_policy": "explicit",
-        "ack_wait": int(spec.ack_wait_s * NS),
-        "max_ack_pending": spec.max_ack_pending,
-        "max_deliver": -1,
-        "replay_policy": "instant",
-        **(filters if patterns else {}),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Meta:
-    """What `$JS.ACK.…` of a delivery tells (ADR-15)."""
-
-    deliveries: int
-    seq: int
-    consumer_seq: int
-    stored_ms: int
-    pending: int
-
-
-def _read_meta(reply: str) -> _Meta:
-    """`$JS.ACK[.<domain>.<account>].<stream>.<consumer>.<deliveries>.<seq>.<consumer seq>.<ns>.<pending>[.<token>]`."""
-    tokens = reply.split(".")
-    at = 4 if len(tokens) == 9 else 6
-    if len(tokens) < at + 5 or tokens[:2] != ["$JS", "ACK"]:
-        raise ValueError("not the acknowledgement subject of a delivery")
-    deliveries, seq, consumer_seq, stored_ns, pending = map(int, tokens[at : at + 5])
-    return _Meta(deliveries, seq, consumer_seq, stored_ns // 1_000_000, pending)
 
 
 class NatsConsumer:
@@ -218,7 +147,7 @@ class NatsConsumer:
 
     async def _reset(self, seq: int) -> None:
         # the server does not answer a reset of a consumer that is gone: look first, and make it again
-        await _ensure(self._jetstream, self._spec, start=seq)
+        await ensure_consumer(self._jetstream, self._spec, start=seq)
         verb = f"CONSUMER.RESET.{self._spec.stream}.{self._spec.name}"
         await self._jetstream.ask(verb, {"seq": seq}, timeout_s=_RESET_S)
 
@@ -287,7 +216,7 @@ class NatsConsumer:
             self._status(message.headers or {})
             return
         try:
-            meta = _read_meta(message.reply)
+            meta = read_origin(message.reply)
         except ValueError:
             self._interrupt("malformed_delivery")
             return

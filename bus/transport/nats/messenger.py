@@ -47,7 +47,8 @@ class NatsMessenger:
         """Send without an answer.
 
         The server refuses a subject without being asked, so the first message of a subject on a connection waits for
-        one round trip; later ones do not. Answers to inboxes are never waited for.
+        one round trip; later ones do not. Answers to inboxes are never waited for. `Unavailable` means that the message
+        may not have arrived.
         """
         connection = self._connection
         before = await self._send(subject, payload, reply, headers)

@@ -9,6 +9,7 @@ from typing import Final
 
 from bus.transport.nats.api import NS, JetStream
 from bus.transport.nats.connection import Registration
+from bus.transport.nats.consumer_api import read_origin
 from bus.transport.protocol import Entry, Incoming
 from schemas.errors import DeadlineExceeded, MeshError, Unavailable
 
@@ -174,14 +175,12 @@ class Watch:
             if int(headers.get("Nats-Last-Consumer", "0")) >= self._next:
                 self._again()
             return
-        tokens = message.reply.split(".")
-        at = 6 if len(tokens) == 9 else 8
-        revision, consumer_seq = int(tokens[at - 1]), int(tokens[at])
-        if consumer_seq != self._next:
+        origin = read_origin(message.reply)
+        if origin.consumer_seq != self._next:
             self._again()
             return
         self._next += 1
-        self._report(message, revision)
+        self._report(message, origin.seq)
         self._check_initial()
 
     def _report(self, message: Incoming, revision: int) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -20,6 +17,7 @@ from bus.transport.protocol import ConsumerSpec, Outgoing, Stored, StreamFull, S
 from schemas.errors import DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from tests.conftest import StartNatsServer
 from tests.contract.carriers import Reader, eventually, outgoing
+from tests.faults.disks import fill, small_disk_at
 from tests.faults.proxy import Proxy
 from tests.nats_server import NatsServer
 
@@ -235,24 +233,7 @@ async def test_store_limit_of_the_server_refuses_and_keeps_what_was_acknowledged
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(folder)])
-    if mounted.returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Use up the disk."""
-    waste = folder / "waste"
-    with waste.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return waste
+    yield from small_disk_at(tmp_path / "disk")
 
 
 async def test_full_disk_refuses_and_loses_nothing(

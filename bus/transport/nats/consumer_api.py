@@ -1,0 +1,80 @@
+"""Durable consumers as JetStream's API speaks of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bus.transport.nats.api import NS, JetStream, Json
+from bus.transport.protocol import ConsumerSpec, NotFound
+from schemas.subjects import matches
+
+
+async def ensure_consumer(jetstream: JetStream, spec: ConsumerSpec, *, start: int = 0) -> Json:
+    """The consumer's CONSUMER.INFO, after creating it (from stream sequence `start`) or bringing it to `spec`."""
+    wanted = _config(spec)
+    try:
+        found = await jetstream.ask(f"CONSUMER.INFO.{spec.stream}.{spec.name}")
+    except NotFound:
+        if spec.deliver_new and not start:
+            info = await jetstream.ask(f"STREAM.INFO.{spec.stream}")
+            start = info["state"]["last_seq"] + 1
+        # by sequence even for "new": the server refuses to reset a consumer that began with "new"
+        where: Json = {"deliver_policy": "all"}
+        if start > 1:
+            where = {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
+        return await _create(jetstream, spec, {**wanted, **where})
+    config = found["config"]
+    if all(config.get(key) == value for key, value in wanted.items()):
+        return found
+    kept = {k: v for k, v in config.items() if k not in ("filter_subject", "filter_subjects")}
+    return await _create(jetstream, spec, {**kept, **wanted})
+
+
+async def _create(jetstream: JetStream, spec: ConsumerSpec, config: Json) -> Json:
+    verb = f"CONSUMER.CREATE.{spec.stream}.{spec.name}"
+    if "filter_subject" in config:
+        verb += f".{config['filter_subject']}"
+    question = {"stream_name": spec.stream, "config": config, "action": ""}
+    return await jetstream.ask(verb, question)
+
+
+def _config(spec: ConsumerSpec) -> Json:
+    given = dict.fromkeys(spec.patterns)  # the server refuses patterns that cover each other
+    patterns = [p for p in given if not any(p != q and matches(q, p) for q in given)]
+    filters: Json = {"filter_subjects": patterns}
+    if len(patterns) == 1:
+        filters = {"filter_subject": patterns[0]}
+    return {
+        "name": spec.name,
+        "durable_name": spec.name,
+        "ack_policy": "explicit",
+        "ack_wait": int(spec.ack_wait_s * NS),
+        "max_ack_pending": spec.max_ack_pending,
+        "max_deliver": -1,
+        "replay_policy": "instant",
+        **(filters if patterns else {}),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the acknowledgement subject of a delivery tells (ADR-15 of NATS)."""
+
+    deliveries: int
+    seq: int
+    consumer_seq: int
+    stored_ms: int
+    pending: int
+
+
+def read_origin(reply: str) -> Origin:
+    """`$JS.ACK[.<domain>.<account>].<stream>.<consumer>.<deliveries>.<seq>.<consumer seq>.<ns>.<pending>[.<token>]`."""
+    tokens = reply.split(".")
+    at = 4 if len(tokens) == 9 else 6
+    if len(tokens) < at + 5 or tokens[:2] != ["$JS", "ACK"]:
+        raise ValueError("not the acknowledgement subject of a delivery")
+    deliveries, seq, consumer_seq, stored_ns, pending = map(int, tokens[at : at + 5])
+    return Origin(deliveries, seq, consumer_seq, stored_ns // 1_000_000, pending)
+
+
+__all__ = ["Origin", "ensure_consumer", "read_origin"]
