@@ -6,7 +6,7 @@ import sys
 from enum import Enum
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -36,6 +36,8 @@ def default_of(field: FieldInfo) -> str:
         return "-"
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, ByteSize):
+        return f'`"{value.human_readable()}"`'
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
