@@ -24,6 +24,7 @@ from bus.events.protocol import (
 from bus.events.rights import consumer_rights
 from bus.telemetry.counters import Counters
 from medmesh.config import load
+from medmesh.config.checks import RESERVED_NAMES
 from medmesh.runtime.connection import SiteConnection
 from medmesh.runtime.memory import MemoryConnection
 from medmesh.runtime.services import Connected, Service, Services
@@ -52,13 +53,22 @@ class Carrier(Connected, Protocol):
 class Mesh:
     """One service of the mesh, in the hands of a Python program: `async with Mesh.connect(…) as mesh`."""
 
-    def __init__(self, carrier: Carrier, service: str, clock: Clock, counters: Counters) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        service: str,
+        clock: Clock,
+        counters: Counters,
+        *,
+        is_alone: bool = False,
+    ) -> None:
         self._carrier = carrier
         self._name = subjects.token(service, what="service")
         self._clock = clock
         self._services = Services(
             carrier, clock=clock, counters=counters, chance=random.SystemRandom()
         )
+        self._is_alone = is_alone
         self._service: Service | None = None
         self._rights = Rights()
         self._subscriptions: list[Subscription] = []
@@ -75,9 +85,10 @@ class Mesh:
         when no mesh runs, `NoAuthority` on a machine that holds none.
         """
         configuration = load(Path(config), flags=flags)
-        if any(adapter.config.name == service for adapter in configuration.adapters):
+        taken = RESERVED_NAMES | {adapter.config.name for adapter in configuration.adapters}
+        if service in taken:
             raise ConfigurationError(
-                f'"{service}" is the name of an adapter of {config}: give the program a name of its own'
+                f'"{service}" is the name of an adapter of {config}, or reserved: give the program one of its own'
             )
         clock, counters = SystemClock(), Counters()
         connection = SiteConnection(
@@ -89,13 +100,16 @@ class Mesh:
     def in_memory(cls, *, service: str = "test", site: str = "test") -> Mesh:
         """A mesh for tests: in this process, without a server, sealed and signed like a real one, gone at the end."""
         clock, counters = SystemClock(), Counters()
-        return cls(MemoryConnection(site, clock, counters), service, clock, counters)
+        connection = MemoryConnection(site, clock, counters)
+        return cls(connection, service, clock, counters, is_alone=True)
 
     async def __aenter__(self) -> Mesh:
         await self._carrier.start()
         try:
             await self._services.start()
             self._rights = self._services.registry.read(self._name)
+            if self._is_alone:
+                await self._services.open_operator()
             self._service = await self._services.open(self._name, self._rights)
         except BaseException:
             await self._carrier.stop()

@@ -34,9 +34,7 @@ async def operating(configuration: Configuration) -> AsyncIterator[Service]:
     """The operator's service on the running site: it may list and replay dead letters."""
     import random
 
-    from adapters.contract import Rights
     from bus.clock import SystemClock
-    from bus.events.rights import operator_rights
     from bus.telemetry.counters import Counters
     from medmesh.runtime.services import OPERATOR, Services
 
@@ -44,11 +42,8 @@ async def operating(configuration: Configuration) -> AsyncIterator[Service]:
         services = Services(
             connection, clock=SystemClock(), counters=Counters(), chance=random.SystemRandom()
         )
-        rights = operator_rights(configuration.site)
         try:
-            yield await services.open(
-                OPERATOR, Rights(publish=rights.publish, subscribe=rights.subscribe)
-            )
+            yield await services.open_operator()
         finally:
             await services.stop()
 

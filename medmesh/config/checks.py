@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from adapters.contract import AdapterConfig, AdapterKind, Rights
 from medmesh.config.problems import Problem, key_path, nearest
@@ -41,9 +42,21 @@ def rights_of(
     return adapter, []
 
 
-def duplicate_names(names: Sequence[str]) -> list[Problem]:
+RESERVED_NAMES: Final = frozenset({"operator"})
+"""Services that every mesh has."""
+
+
+def wrong_names(names: Sequence[str]) -> list[Problem]:
     """Two adapters of one name would share keys and places in streams."""
-    return [
+    reserved = [
+        Problem(
+            key=key_path(("adapter", i, "name"), names),
+            text=f'"{name}" is a service that every mesh has; choose another name',
+        )
+        for i, name in enumerate(names)
+        if name in RESERVED_NAMES
+    ]
+    return reserved + [
         Problem(
             key=key_path(("adapter", i, "name"), names),
             text=f'"{name}" is the name of adapter[{names.index(name)}] already; give each its own',
@@ -130,11 +143,12 @@ def strings(config: AdapterConfig, field: str) -> tuple[str, ...]:
 
 
 __all__ = [
+    "RESERVED_NAMES",
     "ConfiguredAdapter",
-    "duplicate_names",
     "foreign_subjects",
     "rights_of",
     "shared_listeners",
     "strings",
     "unknown_receipts",
+    "wrong_names",
 ]

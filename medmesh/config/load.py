@@ -162,7 +162,7 @@ def _adapters(
     for i, table in enumerate(layers.adapters):
         if (adapter := _adapter(i, table, layers, base, names, site)) is not None:
             adapters.append(adapter)
-    layers.problems += checks.duplicate_names(names)
+    layers.problems += checks.wrong_names(names)
     layers.problems += checks.shared_listeners(adapters)
     layers.problems += checks.unknown_receipts(adapters, names)
     if site is not None:

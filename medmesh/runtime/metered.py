@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bus.events.protocol import (
     ConsumeSpec,
@@ -41,10 +41,14 @@ class Reading:
 
 
 class MeteredEvents:
-    """Passes everything on to the `Events` of one service, and counts."""
+    """Passes everything on to the `Events` of one service, and counts.
 
-    def __init__(self, events: Events) -> None:
+    `is_newcomer`: what the stream holds already was not sealed for this service, so its place begins behind that.
+    """
+
+    def __init__(self, events: Events, *, is_newcomer: bool = False) -> None:
         self._events = events
+        self._is_newcomer = is_newcomer
         self._stored = self._repeated = self._failed = 0
         self._consumptions: list[Consumption] = []
 
@@ -63,6 +67,8 @@ class MeteredEvents:
 
     async def consume(self, spec: ConsumeSpec, handler: Handler) -> Consumption:
         """See `bus.events.protocol.Events.consume`."""
+        if self._is_newcomer:
+            spec = replace(spec, deliver_new=True)
         consumption = await self._events.consume(spec, handler)
         self._consumptions.append(consumption)
         return consumption

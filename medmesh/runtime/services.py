@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from adapters.contract import Rights
 from bus.events.events import MeshEvents
+from bus.events.rights import operator_rights
 from bus.events.streams import StreamLimits, event_stream
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import ConsumerState, NotFound, Transport
@@ -99,6 +101,11 @@ class Services:
             service = self._open[name] = await self._begin(name, identity)
         return service
 
+    async def open_operator(self) -> Service:
+        """The service that may list and replay dead letters: without it nobody could read them."""
+        rights = operator_rights(self._connection.configuration.site)
+        return await self.open(OPERATOR, Rights(publish=rights.publish, subscribe=rights.subscribe))
+
     async def _begin(self, name: str, identity: ServiceIdentity) -> Service:
         seals = ServiceSeals(identity=identity, trust=self._connection.trust, clock=self._clock)
         folder = self._connection.configuration.settings.mesh.data / "consumers" / name
@@ -115,6 +122,22 @@ class Services:
         )
         await events.start()
         return Service(name, identity, seals, events)
+
+    async def newcomers(self, names: Iterable[str]) -> frozenset[str]:
+        """Which of these consumers have no place yet in a stream that holds events already.
+
+        What was stored before they came was sealed for others: they can only begin behind it. Ask before `open`.
+        """
+        transport, stream = (
+            self._connection.transport,
+            event_stream(self._connection.configuration.site),
+        )
+        try:
+            state = await transport.store.stream_state(stream)
+            known = await transport.administration.consumers(stream)
+        except NotFound:
+            return frozenset()
+        return frozenset(names) - known.keys() if state.messages else frozenset()
 
     async def keep_registered(self) -> None:
         """Keep certificates of remembered services alive: events are sealed for them while they are away, too."""

@@ -9,20 +9,19 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from adapters.contract import Adapter, AdapterRuntime, Condition, Health, Rights
+from adapters.contract import Adapter, AdapterRuntime, Condition, Health
 from bus.clock import SystemClock
 from bus.events.retention import RetentionKeeper
-from bus.events.rights import operator_rights
 from bus.events.streams import event_stream
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import LinkState
 from bus.transport.server_log import Notice
 from medmesh.config import Configuration, ConfiguredAdapter
-from medmesh.doctor.ports import taken_words
+from medmesh.listeners import taken_words
 from medmesh.runtime.connection import SiteConnection
 from medmesh.runtime.events import ReportEvent, RuntimeEvent
 from medmesh.runtime.metered import MeteredEvents, Reading
-from medmesh.runtime.services import OPERATOR, Service, Services
+from medmesh.runtime.services import Service, Services
 from medmesh.runtime.stats import AdapterStats, rates
 from schemas.clock import Clock
 from schemas.errors import ConfigurationError, MeshError, Unavailable
@@ -103,10 +102,14 @@ class MeshRuntime:
             self._connection, clock=self.clock, counters=self.counters, chance=self._chance
         )
         await services.start()
-        await services.open(OPERATOR, _operator(self.configuration))
+        await services.open_operator()
         await services.keep_registered()
+        newcomers = await services.newcomers(
+            one.config.name for one in self.configuration.adapters if one.rights.subscribe
+        )
         for configured in self.configuration.adapters:
-            self._adapters.append(await self._build(configured, services))
+            is_newcomer = configured.config.name in newcomers
+            self._adapters.append(await self._build(configured, services, is_newcomer=is_newcomer))
         # Readers first, listeners last: nothing is accepted before everyone who gets it is there.
         for running in sorted(self._adapters, key=lambda one: bool(one.configured.addresses)):
             await self._start_adapter(running)
@@ -187,10 +190,12 @@ class MeshRuntime:
 
     # inside
 
-    async def _build(self, configured: ConfiguredAdapter, services: Services) -> RunningAdapter:
+    async def _build(
+        self, configured: ConfiguredAdapter, services: Services, *, is_newcomer: bool
+    ) -> RunningAdapter:
         name = configured.config.name
         service = await services.open(name, configured.rights)
-        meter = MeteredEvents(service.events)
+        meter = MeteredEvents(service.events, is_newcomer=is_newcomer)
         settings = self.configuration.settings
         folder = settings.mesh.data / "adapters" / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -331,11 +336,6 @@ class MeshRuntime:
                 for running in self._adapters
             ],
         }
-
-
-def _operator(configuration: Configuration) -> Rights:
-    rights = operator_rights(configuration.site)
-    return Rights(publish=rights.publish, subscribe=rights.subscribe)
 
 
 __all__ = ["MeshRuntime", "RunningAdapter"]

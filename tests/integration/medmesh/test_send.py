@@ -81,7 +81,7 @@ async def test_repetitions_get_fresh_control_ids_unless_they_are_kept(
 async def test_nobody_listening_is_a_failure_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "one.hl7").write_bytes(day(1)[0].raw)
     port = free_port()
-    code, output, child = await send(
+    code, output, _ = await send(
         str(tmp_path / "one.hl7"), "--to", f"mllp://127.0.0.1:{port}", "--json"
     )
     assert code == 1

@@ -102,6 +102,7 @@ NORTH = '[mesh]\nsite = "north"\n'
         ),
         (LISTEN + "limit = 101", ['adapter[0] "emr-in".limit: 101 is not allowed', "1 to 100"]),
         (LISTEN + 'limit = "many"', ['adapter[0] "emr-in".limit: "many"']),
+        (LISTEN.replace("emr-in", "operator"), ['"operator" is a service that every mesh has']),
         (LISTEN + LISTEN, ['adapter[1] "emr-in".name: "emr-in" is the name of adapter[0] already']),
         (
             LISTEN + LISTEN.replace("emr-in", "b").replace("127.0.0.1", "0.0.0.0"),
