@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Final
+from collections.abc import Iterable, Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 
-from bus.envelope.limits import (
-    MAX_BATCH,
-    MAX_HEAD_BYTES,
-    MAX_HEADER_BYTES,
-    Limits,
-)
-from bus.envelope.merkle import HASH_BYTES, ProvenTree, leaf_hash, leaf_prefix
+from bus.envelope.batches import Batch, BatchKey, Cipher, Decrypt, KnownBatches
+from bus.envelope.limits import MAX_HEAD_BYTES, Limits
+from bus.envelope.merkle import leaf_hash
 from bus.envelope.packages import KnownEpochs
 from bus.envelope.scopes import covers
-from bus.envelope.sealer import batch_signing_input, nonce_of
 from bus.envelope.sequence import Sequence
-from bus.envelope.suites import KemKey, batch_key, suite_of, verify
+from bus.envelope.suites import KemKey, batch_key, nonce_of, suite_of
 from bus.envelope.types import (
     Certificate,
-    CertificateId,
     Directory,
     Envelope,
     EpochId,
@@ -37,54 +28,6 @@ from bus.envelope.wire import split
 from schemas.clock import Clock
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as pb
-
-_SIGNER_BYTES: Final = 16
-_RUN_BYTES: Final = 8
-_GCM_TAG_BYTES: Final = 16
-
-_Decrypt = Callable[[bytes, bytes, bytes], bytes]
-_Cipher = tuple[_Decrypt, tuple[str, ...], set[str]]
-"""Decrypt, the scopes of the key, and the subjects that are known to be within them."""
-
-
-class _Batch:
-    """One batch: its header, and what of its tree, keys and rights is proven so far."""
-
-    __slots__ = (
-        "bound",
-        "check_root",
-        "ciphers",
-        "created_ms",
-        "may_publish",
-        "prefix",
-        "prev",
-        "run",
-        "salt",
-        "seq",
-        "signer",
-        "suite",
-        "tree",
-    )
-
-    check_root: Callable[[bytes], None]
-    """Raises unless a root is the signed one; set when the signer's certificate is known."""
-
-    def __init__(self, raw: bytes, header: pb.BatchHeader) -> None:
-        self.suite = header.suite
-        self.signer = CertificateId(header.signer)
-        self.run = header.run
-        self.seq = header.seq
-        self.prev = header.prev
-        self.salt = header.salt
-        self.created_ms = header.created_ms
-        self.prefix = leaf_prefix(raw)
-        self.bound = self.prefix[1:]
-        """len(batch) || batch: begins the additional data of every body."""
-        self.tree = ProvenTree(header.size)
-        self.may_publish: set[str] = set()
-        """Subjects on which the signer's certificate lets it publish."""
-        self.ciphers: dict[bytes, _Cipher] = {}
-        """By epoch."""
 
 
 class Opener:
@@ -110,8 +53,7 @@ class Opener:
         self._clock = clock
         self._limits = limits = limits or Limits()
         self._epochs = KnownEpochs(service, kem_keys, directory, limits)
-        self._batches: OrderedDict[tuple[bytes, bytes], _Batch] = OrderedDict()
-        self._leaves = 0
+        self._batches = KnownBatches(limits)
         self._window = ReplayWindow(
             max_runs=limits.max_window_runs, max_batches=limits.max_window_batches
         )
@@ -187,11 +129,14 @@ class Opener:
         if head.subject != subject:
             raise Refused(Reason.SUBJECT_MISMATCH, "it was sealed for another subject")
         key = (header_bytes, signature)
-        batch = self._batches.get(key) or self._new_batch(header_bytes)
+        known = self._batches.find(key)
+        batch = known or self._batches.read(header_bytes)
         sender = self._directory.certificate(batch.signer, at_ms=batch.created_ms)
         leaf = leaf_hash(batch.prefix, head_bytes, body)
         index, expires_ms = head.index, head.expires_ms
-        self._prove(batch, key, sender, index, leaf, path)
+        batch.prove(key, sender, index, leaf, path)
+        if known is None:
+            self._keep(key, batch)
         if subject not in batch.may_publish:
             _check_publish(sender, subject)
             batch.may_publish.add(subject)
@@ -230,59 +175,8 @@ class Opener:
         if size > limits.max_envelope_bytes:
             raise _too_large("an envelope", size, limits.max_envelope_bytes)
 
-    def _new_batch(self, raw: bytes) -> _Batch:
-        if len(raw) > MAX_HEADER_BYTES:
-            raise _too_large("a batch header", len(raw), MAX_HEADER_BYTES)
-        try:
-            header = pb.BatchHeader.FromString(raw)
-        except DecodeError:
-            raise Refused(Reason.MALFORMED, "not the encoding of a batch header") from None
-        if header.suite not in self._limits.suites:
-            raise Refused(
-                Reason.SUITE_NOT_ALLOWED,
-                f"suite {header.suite}; allowed are {sorted(self._limits.suites)}",
-            )
-        if (
-            not 0 < header.size <= MAX_BATCH
-            or len(header.signer) != _SIGNER_BYTES
-            or len(header.run) != _RUN_BYTES
-            or len(header.salt) != HASH_BYTES
-            or len(header.prev) not in (0, HASH_BYTES)
-        ):
-            raise Refused(Reason.MALFORMED, "a batch header with fields of the wrong size")
-        return _Batch(raw, header)
-
-    def _prove(
-        self,
-        batch: _Batch,
-        key: tuple[bytes, bytes],
-        sender: Certificate,
-        index: int,
-        leaf: bytes,
-        path: bytes,
-    ) -> None:
-        is_new = batch.tree.root is None
-        if is_new:
-            if sender.suite != batch.suite:
-                raise Refused(
-                    Reason.SUITE_NOT_ALLOWED,
-                    f"suite {batch.suite}; {sender.service} signs with suite {sender.suite}",
-                )
-            batch.check_root = partial(_check_root, sender, key)
-        batch.tree.prove(index, leaf, path, batch.check_root)
-        if is_new:
-            self._keep(batch, key)
-        else:
-            self._batches.move_to_end(key)
-
-    def _keep(self, batch: _Batch, key: tuple[bytes, bytes]) -> None:
-        self._batches[key] = batch
-        self._leaves += batch.tree.size
-        while (
-            len(self._batches) > self._limits.max_batches or self._leaves > self._limits.max_leaves
-        ):
-            _, oldest = self._batches.popitem(last=False)
-            self._leaves -= oldest.tree.size
+    def _keep(self, key: BatchKey, batch: Batch) -> None:
+        self._batches.keep(key, batch)
         is_chained = self._sequence.chain(
             batch.signer,
             batch.run,
@@ -294,7 +188,7 @@ class Opener:
         if not is_chained:
             self.chain_breaks += 1
 
-    def _check_seen(self, batch: _Batch, index: int) -> None:
+    def _check_seen(self, batch: Batch, index: int) -> None:
         if self._keeps_window and self._window.is_seen(
             batch.signer, batch.run, batch.seq, index, batch.created_ms
         ):
@@ -309,7 +203,7 @@ class Opener:
                 f"{self._limits.max_clock_skew_ms} are allowed (max_clock_skew_ms)",
             )
 
-    def _cipher(self, batch: _Batch, epoch_id: EpochId, subject: str, inline: bytes) -> _Decrypt:
+    def _cipher(self, batch: Batch, epoch_id: EpochId, subject: str, inline: bytes) -> Decrypt:
         known = batch.ciphers.get(epoch_id)
         if known is None or inline:
             known = self._new_cipher(batch, epoch_id, inline)
@@ -320,14 +214,14 @@ class Opener:
             covered.add(subject)
         return decrypt
 
-    def _new_cipher(self, batch: _Batch, epoch_id: EpochId, inline: bytes) -> _Cipher:
+    def _new_cipher(self, batch: Batch, epoch_id: EpochId, inline: bytes) -> Cipher:
         epoch = self._epochs.require(epoch_id, inline)
         if epoch.signer != batch.signer:
             raise Refused(Reason.KEY_PACKAGE_INVALID, "the key belongs to another sender")
         if not epoch.not_before_ms <= batch.created_ms <= epoch.not_after_ms:
             raise Refused(Reason.KEY_PACKAGE_INVALID, "the key was not in use at that time")
         key = batch_key(suite_of(batch.suite), epoch.secret, batch.salt, batch.signer)
-        cipher: _Cipher = (AESGCM(key).decrypt, epoch.scopes, set())
+        cipher: Cipher = (AESGCM(key).decrypt, epoch.scopes, set())
         batch.ciphers[epoch_id] = cipher
         return cipher
 
@@ -337,7 +231,7 @@ def _check_expiry(expires_ms: int, now_ms: int) -> None:
         raise Refused(Reason.EXPIRED, f"it expired {now_ms - expires_ms} ms ago")
 
 
-def _content(decrypt: _Decrypt, nonce: bytes, body: bytes, bound: bytes) -> content_pb.Content:
+def _content(decrypt: Decrypt, nonce: bytes, body: bytes, bound: bytes) -> content_pb.Content:
     try:
         text = decrypt(nonce, body, bound)
     except InvalidTag:
@@ -357,11 +251,6 @@ def _head(raw: bytes) -> pb.MessageHead:
         return pb.MessageHead.FromString(raw)
     except DecodeError:
         raise Refused(Reason.MALFORMED, "not the encoding of a message head") from None
-
-
-def _check_root(sender: Certificate, key: tuple[bytes, bytes], root: bytes) -> None:
-    batch, signature = key
-    verify(sender.suite, sender.sign_key, signature, batch_signing_input(batch, root))
 
 
 def _check_publish(sender: Certificate, subject: str) -> None:

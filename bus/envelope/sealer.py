@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from typing import Final
 from weakref import WeakSet
 
@@ -16,7 +14,8 @@ from bus.envelope.limits import MAX_BATCH, MAX_HEAD_BYTES, Limits
 from bus.envelope.merkle import leaf_hash, leaf_prefix, paths, tree
 from bus.envelope.padding import pad_field
 from bus.envelope.scopes import covers
-from bus.envelope.suites import NAMESPACE, Entropy, SigningKey, batch_key
+from bus.envelope.signed import batch_signing_input
+from bus.envelope.suites import Entropy, SigningKey, batch_key, nonce_of
 from bus.envelope.types import (
     Certificate,
     ContentTooLarge,
@@ -39,14 +38,6 @@ _RUN_BYTES: Final = 8
 _SHELL_BYTES: Final = 512  # path, signature and framing around header, head and body
 _HEAD_FIXED_BYTES: Final = 128  # a MessageHead without its two subjects
 _LEAF_HASH_BYTES: Final = 32
-
-nonce_of: Final = struct.Struct(">4xQ").pack
-"""The 96-bit GCM nonce of a leaf number: the key is fresh for each batch."""
-
-
-def batch_signing_input(batch: bytes, root: bytes) -> bytes:
-    """What the signature of a batch covers: domain || SHA-256(batch header) || Merkle root."""
-    return NAMESPACE + b"batch\0" + sha256(batch).digest() + root
 
 
 class _Stream:
@@ -165,8 +156,7 @@ class Sealer:
 
     def _check_certificate(self, now_ms: int) -> None:
         own = self._certificate
-        early_ms = own.not_before_ms - self._limits.max_clock_skew_ms
-        if not early_ms <= now_ms <= own.not_after_ms:
+        if not own.not_before_ms <= now_ms <= own.not_after_ms:
             raise PermissionRefused(
                 f"the certificate of {own.service} ({own.instance}) is valid from {own.not_before_ms} "
                 f"to {own.not_after_ms} ms; the clock says {now_ms} ms"
@@ -292,4 +282,4 @@ def _forget_after_fork() -> None:
 
 os.register_at_fork(after_in_child=_forget_after_fork)
 
-__all__ = ["DEFAULT_TTL_MS", "Sealer", "batch_signing_input", "nonce_of"]
+__all__ = ["DEFAULT_TTL_MS", "Sealer"]

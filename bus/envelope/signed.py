@@ -6,6 +6,7 @@ only afterwards. The kind is part of what is signed, so an object of one kind ne
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -14,7 +15,12 @@ from bus.envelope.suites import NAMESPACE, SigningKey, verify
 from bus.envelope.types import Reason, Refused
 from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as pb
 
-_RESERVED_KIND: Final = "batch"  # the domain of batch signatures: sealer.py
+_RESERVED_KIND: Final = "batch"  # the domain of batch signatures
+
+
+def batch_signing_input(header: bytes, root: bytes) -> bytes:
+    """What the signature of a batch covers: domain || SHA-256(serialised BatchHeader) || Merkle root."""
+    return NAMESPACE + b"batch\0" + sha256(header).digest() + root
 
 
 def _signed_bytes(kind: str, body: bytes) -> bytes:
@@ -52,4 +58,4 @@ def open_object(kind: str, raw: bytes, suite: int, public_key: bytes, *, max_byt
     return signed.body
 
 
-__all__ = ["open_object", "sign_object"]
+__all__ = ["batch_signing_input", "open_object", "sign_object"]

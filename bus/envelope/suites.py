@@ -3,40 +3,45 @@
 A suite is one signed integer that names the whole tuple; nothing is negotiated. All of it comes from `cryptography`:
 these are FIPS algorithms (FIPS 180-4, 186-5, 203; SP 800-38D, 800-56C), not a FIPS-validated module.
 
-Sources: RFC 9180 (HPKE, base mode, single shot), draft-connolly-cfrg-xwing-kem (X-Wing), draft-ietf-hpke-pq
-(MLKEM1024-P384), RFC 5869 (HKDF), RFC 8032 (Ed25519), RFC 6979 (deterministic ECDSA).
+Sources: RFC 9180 (HPKE, base mode, single shot), RFC 5869 (HKDF); `signatures` and `kems` name theirs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem, x25519
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
-from cryptography.hazmat.primitives.hpke import (
-    AEAD,
-    KDF,
-    KEM,
-    MLKEM768X25519PrivateKey,
-    MLKEM768X25519PublicKey,
-    MLKEM1024P384PrivateKey,
-    MLKEM1024P384PublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM
 from cryptography.hazmat.primitives.hpke import Suite as HpkeSuite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from bus.envelope.kems import (
+    KemPrivate,
+    KemPublic,
+    mlkem1024_p384_private,
+    mlkem1024_p384_public,
+    xwing_private,
+    xwing_public,
+)
+from bus.envelope.signatures import (
+    P384_ENTROPY_BYTES,
+    P384_POINT_BYTES,
+    Ed25519Signer,
+    P384Signer,
+    P384Verifier,
+    Signer,
+    Verifier,
+    p384_scalar,
+)
 from bus.envelope.types import Reason, Refused
 
 Entropy = Callable[[int], bytes]
@@ -46,114 +51,6 @@ NAMESPACE: Final = b"medmesh.env.v1/"
 """Begins every string that separates the domains of signatures, derived keys and wraps."""
 SECRET_BYTES: Final = 32
 """Size of epoch secrets, seeds, batch keys and commitments."""
-
-_P384_ORDER: Final = int(
-    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
-    16,
-)
-_P384_POINT_BYTES: Final = 97
-_P384_SCALAR_BYTES: Final = 48
-_P384_ENTROPY_BYTES: Final = 56  # 64 bits more than the order: FIPS 186-5 A.2.1
-_ECDSA_SHA384: Final = ec.ECDSA(hashes.SHA384(), deterministic_signing=True)
-
-_KemPrivate = MLKEM768X25519PrivateKey | MLKEM1024P384PrivateKey
-_KemPublic = MLKEM768X25519PublicKey | MLKEM1024P384PublicKey
-
-
-class _Signer(Protocol):
-    def public_bytes(self) -> bytes: ...
-    def to_bytes(self) -> bytes: ...
-    def sign(self, data: bytes) -> bytes: ...
-
-
-class _Verifier(Protocol):
-    def verify(self, signature: bytes, data: bytes) -> None: ...
-
-
-class _Ed25519Signer:
-    def __init__(self, raw: bytes) -> None:
-        self._key = ed25519.Ed25519PrivateKey.from_private_bytes(raw)
-        self.sign = self._key.sign
-
-    def public_bytes(self) -> bytes:
-        return self._key.public_key().public_bytes_raw()
-
-    def to_bytes(self) -> bytes:
-        return self._key.private_bytes_raw()
-
-
-class _P384Signer:
-    def __init__(self, raw: bytes) -> None:
-        if len(raw) != _P384_SCALAR_BYTES:
-            raise ValueError
-        self._key = ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP384R1())
-
-    def public_bytes(self) -> bytes:
-        return _point(self._key)
-
-    def to_bytes(self) -> bytes:
-        return self._key.private_numbers().private_value.to_bytes(_P384_SCALAR_BYTES, "big")
-
-    def sign(self, data: bytes) -> bytes:
-        r, s = decode_dss_signature(self._key.sign(data, _ECDSA_SHA384))
-        return encode_dss_signature(r, min(s, _P384_ORDER - s))
-
-
-class _P384Verifier:
-    """Takes the lower of the two values of s alone, so that one signature has one encoding."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._key = _p384_public(raw)
-
-    def verify(self, signature: bytes, data: bytes) -> None:
-        self._key.verify(signature, data, _ECDSA_SHA384)
-        if decode_dss_signature(signature)[1] > _P384_ORDER >> 1:
-            raise InvalidSignature
-
-
-def _point(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-
-
-def _p384_public(raw: bytes) -> ec.EllipticCurvePublicKey:
-    if len(raw) != _P384_POINT_BYTES:
-        raise ValueError
-    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP384R1(), raw)
-
-
-def _p384_from_entropy(entropy: bytes) -> bytes:
-    scalar = int.from_bytes(entropy, "big") % (_P384_ORDER - 1) + 1
-    return scalar.to_bytes(_P384_SCALAR_BYTES, "big")
-
-
-def _xwing_private(seed: bytes) -> tuple[_KemPrivate, bytes]:
-    expanded = hashlib.shake_256(seed).digest(96)
-    lattice = mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
-    curve = x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
-    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
-    return MLKEM768X25519PrivateKey(lattice, curve), public
-
-
-def _xwing_public(raw: bytes) -> _KemPublic:
-    return MLKEM768X25519PublicKey(
-        mlkem.MLKEM768PublicKey.from_public_bytes(raw[:1184]),
-        x25519.X25519PublicKey.from_public_bytes(raw[1184:]),
-    )
-
-
-def _mlkem1024_p384_private(seed: bytes) -> tuple[_KemPrivate, bytes]:
-    expanded = hashlib.shake_256(seed).digest(112)
-    lattice = mlkem.MLKEM1024PrivateKey.from_seed_bytes(expanded[:64])
-    # the draft takes the next candidate when the scalar is out of range: 1 in 2**190 seeds, refused by the library
-    curve = ec.derive_private_key(int.from_bytes(expanded[64:], "big"), ec.SECP384R1())
-    public = lattice.public_key().public_bytes_raw() + _point(curve)
-    return MLKEM1024P384PrivateKey(lattice, curve), public
-
-
-def _mlkem1024_p384_public(raw: bytes) -> _KemPublic:
-    return MLKEM1024P384PublicKey(
-        mlkem.MLKEM1024PublicKey.from_public_bytes(raw[:1568]), _p384_public(raw[1568:])
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +64,11 @@ class Suite:
     """The hash inside HKDF. Leaves, trees and identifiers are SHA-256 in every suite."""
     sign_key_entropy_bytes: int
     sign_key_from_entropy: Callable[[bytes], bytes]
-    signer: Callable[[bytes], _Signer]
-    verifier: Callable[[bytes], _Verifier]
-    kem_private: Callable[[bytes], tuple[_KemPrivate, bytes]]
+    signer: Callable[[bytes], Signer]
+    verifier: Callable[[bytes], Verifier]
+    kem_private: Callable[[bytes], tuple[KemPrivate, bytes]]
     """32-byte seed to (private key, public key bytes)."""
-    kem_public: Callable[[bytes], _KemPublic]
+    kem_public: Callable[[bytes], KemPublic]
     kem_public_bytes: int
     wrap_overhead_bytes: int
     """What a wrap adds to the secret: encapsulation and tag."""
@@ -186,10 +83,10 @@ SUITES: Final[Mapping[int, Suite]] = MappingProxyType(
             digest=hashes.SHA256(),
             sign_key_entropy_bytes=32,
             sign_key_from_entropy=bytes,
-            signer=_Ed25519Signer,
+            signer=Ed25519Signer,
             verifier=ed25519.Ed25519PublicKey.from_public_bytes,
-            kem_private=_xwing_private,
-            kem_public=_xwing_public,
+            kem_private=xwing_private,
+            kem_public=xwing_public,
             kem_public_bytes=1184 + 32,
             wrap_overhead_bytes=1088 + 32 + 16,
         ),
@@ -198,14 +95,14 @@ SUITES: Final[Mapping[int, Suite]] = MappingProxyType(
             name="ML-KEM-1024 + P-384, HKDF-SHA384, AES-256-GCM, ECDSA P-384",
             hpke=HpkeSuite(KEM.MLKEM1024_P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM),
             digest=hashes.SHA384(),
-            sign_key_entropy_bytes=_P384_ENTROPY_BYTES,
-            sign_key_from_entropy=_p384_from_entropy,
-            signer=_P384Signer,
-            verifier=_P384Verifier,
-            kem_private=_mlkem1024_p384_private,
-            kem_public=_mlkem1024_p384_public,
-            kem_public_bytes=1568 + _P384_POINT_BYTES,
-            wrap_overhead_bytes=1568 + _P384_POINT_BYTES + 16,
+            sign_key_entropy_bytes=P384_ENTROPY_BYTES,
+            sign_key_from_entropy=p384_scalar,
+            signer=P384Signer,
+            verifier=P384Verifier,
+            kem_private=mlkem1024_p384_private,
+            kem_public=mlkem1024_p384_public,
+            kem_public_bytes=1568 + P384_POINT_BYTES,
+            wrap_overhead_bytes=1568 + P384_POINT_BYTES + 16,
         ),
     }
 )
@@ -260,7 +157,7 @@ class SigningKey:
 
 
 @lru_cache(maxsize=2048)
-def _verifier(suite: int, public: bytes) -> _Verifier:
+def _verifier(suite: int, public: bytes) -> Verifier:
     return suite_of(suite).verifier(public)
 
 
@@ -322,7 +219,7 @@ def kem_key_id(public: bytes) -> bytes:
 
 
 @lru_cache(maxsize=512)
-def _kem_public(suite: int, public: bytes) -> _KemPublic:
+def _kem_public(suite: int, public: bytes) -> KemPublic:
     found = suite_of(suite)
     if len(public) != found.kem_public_bytes:
         raise ValueError
@@ -360,6 +257,10 @@ def batch_key(suite: Suite, secret: bytes, salt: bytes, signer: bytes) -> bytes:
     return derive(suite, secret, salt, b"batch" + signer)
 
 
+nonce_of: Final = struct.Struct(">4xQ").pack
+"""The 96-bit GCM nonce of a leaf number; safe, since each batch has a fresh key."""
+
+
 def wrap_info(signer: bytes, commit: bytes, key_id: bytes, service: str) -> bytes:
     """The HPKE info of one recipient of a key package. All parts but the last have a fixed length."""
     return NAMESPACE + b"wrap\0" + signer + commit + key_id + service.encode()
@@ -379,6 +280,7 @@ __all__ = [
     "commitment",
     "derive",
     "kem_key_id",
+    "nonce_of",
     "suite_of",
     "verify",
     "wrap",

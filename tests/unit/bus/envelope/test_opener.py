@@ -481,7 +481,7 @@ def test_kept_batches_are_bounded_and_forgotten_ones_prove_again(limits: Limits)
         for raw in raws:
             assert world.receive(opener, raw).content == content()
         assert len(opener._batches) <= 2
-    assert opener._leaves == 3 * len(opener._batches)
+    assert opener._batches._leaves == 3 * len(opener._batches)
 
 
 def test_refused_batches_are_not_kept() -> None:
@@ -491,7 +491,7 @@ def test_refused_batches_are_not_kept() -> None:
         shell = pb.Envelope.FromString(raw)
         shell.sig = bytes(64)
         assert reason_of(opener.open, SUBJECT, shell.SerializeToString()) is Reason.BAD_SIGNATURE
-    assert not opener._batches
+    assert len(opener._batches) == 0
 
 
 # -- the self-contained form -------------------------------------------------------------------
