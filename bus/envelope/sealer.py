@@ -156,7 +156,8 @@ class Sealer:
 
     def _check_certificate(self, now_ms: int) -> None:
         own = self._certificate
-        if not own.not_before_ms <= now_ms <= own.not_after_ms:
+        early_ms = own.not_before_ms - self._limits.max_clock_skew_ms  # our clock may be behind
+        if not early_ms <= now_ms <= own.not_after_ms:
             raise PermissionRefused(
                 f"the certificate of {own.service} ({own.instance}) is valid from {own.not_before_ms} "
                 f"to {own.not_after_ms} ms; the clock says {now_ms} ms"
