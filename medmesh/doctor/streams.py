@@ -26,12 +26,12 @@ async def check_streams(connection: SiteConnection, clock: Clock) -> list[Findin
         return [note("streams", event_stream(site), "is not there yet", "`medmesh up` makes it")]
     # Listings leave out what only the monitoring port tells.
     events = await connection.transport.store.stream_state(events.name)
-    findings = [_durability(events), _fill(events, limits.event_bytes, "limits.event_bytes")]
-    letters = streams.get(dead_letter_stream(site))
-    if letters is not None:
+    findings = [durability(events), fill(events, limits.event_bytes, "limits.event_bytes")]
+    dead = streams.get(dead_letter_stream(site))
+    if dead is not None:
         findings += [
-            _fill(letters, limits.dead_letter_bytes, "limits.dead_letter_bytes"),
-            _letters(letters),
+            fill(dead, limits.dead_letter_bytes, "limits.dead_letter_bytes"),
+            letters(dead),
         ]
     consumers = await connection.transport.administration.consumers(events.name)
     known = {
@@ -46,7 +46,8 @@ async def check_streams(connection: SiteConnection, clock: Clock) -> list[Findin
     return findings
 
 
-def _durability(state: StreamState) -> Finding:
+def durability(state: StreamState) -> Finding:
+    """Whether what a stream acknowledges is on the disk."""
     if state.sync_always is True:
         replicas = f" on {state.replicas} servers" if state.replicas > 1 else ""
         return good(
@@ -69,7 +70,8 @@ def _durability(state: StreamState) -> Finding:
     )
 
 
-def _fill(state: StreamState, limit: int, key: str) -> Finding:
+def fill(state: StreamState, limit: int, key: str) -> Finding:
+    """How much of its limit a stream has used."""
     share = state.bytes / limit if limit > 0 else 0.0
     saw = f"{state.messages} messages, {state.bytes / _MIB:.1f} MiB, {share:.0%} of {key}"
     if share >= _FULL:
@@ -82,7 +84,8 @@ def _fill(state: StreamState, limit: int, key: str) -> Finding:
     return good("streams", state.name, saw)
 
 
-def _letters(state: StreamState) -> Finding:
+def letters(state: StreamState) -> Finding:
+    """Whether dead letters wait for an operator."""
     if not state.messages:
         return good("streams", "dead letters", "none")
     return note(
@@ -137,4 +140,4 @@ async def _oldest_s(
     return max(0.0, (clock.now_ms() - oldest.stored_ms) / 1000)
 
 
-__all__ = ["check_streams"]
+__all__ = ["check_streams", "durability", "fill", "letters"]

@@ -7,9 +7,8 @@ import contextlib
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from adapters.contract import Adapter, AdapterRuntime, Condition, Health
+from adapters.contract import AdapterRuntime, Health
 from bus.clock import SystemClock
 from bus.events.retention import RetentionKeeper
 from bus.events.streams import event_stream
@@ -20,9 +19,10 @@ from medmesh.config import Configuration, ConfiguredAdapter
 from medmesh.listeners import taken_words
 from medmesh.runtime.connection import SiteConnection
 from medmesh.runtime.events import ReportEvent, RuntimeEvent
-from medmesh.runtime.metered import MeteredEvents, Reading
-from medmesh.runtime.services import Service, Services
-from medmesh.runtime.stats import AdapterStats, rates
+from medmesh.runtime.metered import MeteredEvents
+from medmesh.runtime.running import RunningAdapter
+from medmesh.runtime.services import Services
+from medmesh.runtime.stats import AdapterStats
 from schemas.clock import Clock
 from schemas.errors import ConfigurationError, MeshError, Unavailable
 
@@ -30,33 +30,6 @@ _LOOK_S = 1.0
 """How often conditions are compared, so that a change is reported."""
 _REGISTRY_S = 30.0
 """How often services that programs asked for are looked up."""
-
-
-@dataclass(slots=True)
-class RunningAdapter:
-    """One adapter with its service and its meter."""
-
-    configured: ConfiguredAdapter
-    service: Service
-    meter: MeteredEvents
-    adapter: Adapter
-    health: Health = field(default_factory=lambda: Health(condition=Condition.STARTING))
-    started: bool = False
-    last: Reading = field(default_factory=Reading)
-
-    @property
-    def name(self) -> str:
-        """Name of the adapter."""
-        return self.configured.config.name
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Listeners as they are: with the port that the system chose where the configuration says 0."""
-        port = getattr(self.adapter, "bound_port", None) if self.started else None
-        return tuple(
-            f"{address.rpartition(':')[0]}:{port}" if port and address.endswith(":0") else address
-            for address in self.configured.addresses
-        )
 
 
 class MeshRuntime:
@@ -186,7 +159,7 @@ class MeshRuntime:
         """What each adapter has done since the last call."""
         now_s = self.clock.monotonic_s()
         seconds, self._read_s = now_s - self._read_s, now_s
-        return [self._stats_of(running, seconds) for running in self._adapters]
+        return [running.stats(seconds) for running in self._adapters]
 
     # inside
 
@@ -294,21 +267,6 @@ class MeshRuntime:
             }
             self._report(RuntimeEvent(name="stats", fields=fields))
 
-    def _stats_of(self, running: RunningAdapter, seconds: float) -> AdapterStats:
-        earlier, running.last = running.last, running.meter.read()
-        accepted, delivered, drained_in_s = rates(earlier, running.last, seconds)
-        health = running.adapter.health()
-        return AdapterStats(
-            name=running.name,
-            kind=running.configured.kind.kind,
-            condition=health.condition.value,
-            detail=health.detail,
-            accepted_per_s=accepted,
-            delivered_per_s=delivered,
-            drained_in_s=drained_in_s,
-            totals=running.last,
-        )
-
     async def _durability(self) -> str:
         state = await self._connection.transport.store.stream_state(
             event_stream(self.configuration.site)
@@ -325,17 +283,8 @@ class MeshRuntime:
             "embedded": self._connection.is_embedded,
             "durability": await self._durability(),
             "replicas": settings.nats.replicas,
-            "adapters": [
-                {
-                    "name": running.name,
-                    "kind": running.configured.kind.kind,
-                    "listen": list(running.addresses),
-                    "condition": running.health.condition.value,
-                    "detail": running.health.detail,
-                }
-                for running in self._adapters
-            ],
+            "adapters": [running.fields() for running in self._adapters],
         }
 
 
-__all__ = ["MeshRuntime", "RunningAdapter"]
+__all__ = ["MeshRuntime"]
