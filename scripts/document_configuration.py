@@ -22,8 +22,8 @@ HEAD = """# Every key of `mesh.toml`
 Written by `scripts/document_configuration.py` from the models that check the file.
 
 Precedence: flags, then `MEDMESH_*` in the environment (`MEDMESH_MESH__SITE=south`: two underscores a dot), then
-`./mesh.toml`, then these defaults. An unknown key stops the start and names the nearest known one; so does a wrong value,
-with its path and what is allowed. `medmesh config show --origin` says where each value came from.
+`./mesh.toml`, then these defaults. An unknown key stops the start and names the nearest known one; so does a wrong
+value, with its path and what is allowed. `medmesh config show --origin` says where each value came from.
 """
 
 
