@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from bus.telemetry.counters import Counters
+from bus.telemetry.log import logger
 from bus.transport.binary import ServerBinary, find_server
 from bus.transport.nats.monitor import Monitor
 from bus.transport.server_files import Access, Folder, Identity
@@ -26,7 +25,7 @@ from bus.transport.server_log import LogTail, Notice, NoticeKind
 from bus.transport.server_process import answers, end, end_orphan, is_running, spawn, started
 from schemas.errors import MeshError, Unavailable
 
-_log: Final = structlog.get_logger(__name__)
+_log: Final = logger("nats-server")
 _PROBE_S: Final = 1.0
 
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
 from bus.telemetry.counters import Counters
+from bus.telemetry.log import logger
 from bus.transport.nats.client import (
     FOREVER_S,
     Generation,
@@ -35,7 +35,7 @@ from bus.transport.nats.options import Credentials, NatsOptions
 from bus.transport.protocol import Incoming, LinkState, PayloadTooLarge
 from schemas.errors import Closed, ConfigurationError, MeshError, PermissionRefused, Unavailable
 
-_log: Final = structlog.get_logger(__name__)
+_log: Final = logger("transport")
 _LOOK_S: Final = 0.25
 """How often the client's state is read: nats-py does not report every death of its read loop."""
 _CLOSE_S: Final = 2.0
