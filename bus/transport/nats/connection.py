@@ -189,6 +189,7 @@ class Connection(Link):
                     self.counters.add("link_refused", who=self.name, reason="permission_refused")
                 except MeshError as error:
                     self.counters.add("link_refused", who=self.name, reason=error.code)
+                _heed_cancellation()
             await asyncio.sleep(wait_s * self._rng.uniform(0.5, 1.0))
             wait_s = min(wait_s * 2, self.options.reconnect_wait_max_s)
 
@@ -358,6 +359,13 @@ class Connection(Link):
                 await asyncio.sleep(0)
         with contextlib.suppress(nats.errors.Error):
             await live.unsubscribe()
+
+
+def _heed_cancellation() -> None:
+    """Raise the cancellation that Python 3.11's `wait_for`, inside nats-py, loses when an error comes with it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 __all__ = ["Connection", "Registration"]

@@ -96,6 +96,19 @@ async def test_no_server_is_said_with_the_address_and_without_the_password() -> 
         await nats.connect([], name="x")
 
 
+async def test_connecting_can_be_given_up_at_any_moment() -> None:
+    options = NatsOptions(start_timeout_s=3600, reconnect_wait_s=0.001, reconnect_wait_max_s=0.001)
+    dead = f"nats://127.0.0.1:{free_port()}"
+    for turns in range(60):
+        connecting = asyncio.ensure_future(nats.connect([dead], name="x", options=options))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        done, _ = await asyncio.wait((connecting,), timeout=10)
+        assert connecting in done, f"given up after {turns} turns of the loop"
+        assert connecting.cancelled()
+
+
 async def test_wrong_login_is_refused_at_once(start_nats_server: StartNatsServer) -> None:
     server = start_nats_server(extra="authorization { token: right }")
     with pytest.raises(PermissionRefused):
