@@ -35,8 +35,9 @@ class ServerOptions:
 
     max_payload_bytes: int = 8 * 1024 * 1024
     """The largest message; each connection may hold four of them in memory on the server."""
-    max_store_bytes: int = 0
-    """Most bytes of all streams together; 0 leaves three quarters of the free disk, as nats-server chooses."""
+    max_store_bytes: int = 1 << 60
+    """Most bytes of all streams together. By default the disk and each stream's own limit decide: left to itself
+    nats-server takes three quarters of what is free, and refuses a stream whose limit is beyond."""
     start_timeout_s: float = 120.0
     """How long a start may take; a large store is read before the server answers."""
     stop_timeout_s: float = 10.0

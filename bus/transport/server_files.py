@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Final, TypeVar
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, Unavailable
 
 _USER: Final = "medmesh"
 
@@ -112,8 +112,7 @@ class Folder:
     def write_config(
         self, identity: Identity, *, max_payload_bytes: int, max_store_bytes: int
     ) -> None:
-        """Write the server's configuration."""
-        limit = f"\n  max_file_store: {max_store_bytes}" if max_store_bytes > 0 else ""
+        """Write the server's configuration. Raises `Unavailable`."""
         write_private(
             self.config,
             f"""# Written by medmesh at each start; changes are lost.
@@ -128,21 +127,28 @@ logfile_max_num: 4
 authorization {{ user: {_USER}, password: {json.dumps(identity.password)} }}
 jetstream {{
   store_dir: {json.dumps(str(self.store))}
-  sync_interval: always{limit}
+  sync_interval: always
+  max_file_store: {max_store_bytes}
 }}
 """,
         )
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner alone."""
+    """Replace a file in one step, readable by its owner alone. Raises `Unavailable`: a full disk can be mended."""
     draft = path.with_name(path.name + ".new")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise Unavailable(
+            f"mesh.data: {path} cannot be written: {error.strerror or error}; "
+            "the embedded server does not start without it"
+        ) from error
 
 
 R = TypeVar("R", Access, Identity)

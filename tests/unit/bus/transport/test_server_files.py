@@ -10,7 +10,7 @@ import pytest
 
 from bus.transport.server_files import Folder, free_ports
 from bus.transport.server_process import is_running, started
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def mode(path: Path) -> int:
 
 def test_only_the_owner_may_read_what_is_secret(folder: Folder) -> None:
     identity = folder.identity()
-    folder.write_config(identity, max_payload_bytes=1000, max_store_bytes=0)
+    folder.write_config(identity, max_payload_bytes=1000, max_store_bytes=1)
     folder.announce(identity, pid=1, started="2")
     assert mode(folder.path) == 0o700
     for name in ("server.conf", "connection.json", "identity.json"):
@@ -96,7 +96,7 @@ def test_folder_that_cannot_be_made_is_an_error_with_its_key(tmp_path: Path) -> 
 def test_path_with_odd_characters_stays_one_string(tmp_path: Path) -> None:
     folder = Folder(tmp_path / 'a "quoted" näme')
     folder.create()
-    folder.write_config(folder.identity(), max_payload_bytes=1, max_store_bytes=0)
+    folder.write_config(folder.identity(), max_payload_bytes=1, max_store_bytes=1)
     assert json.dumps(str(folder.store)) in folder.config.read_text()
 
 
@@ -111,3 +111,11 @@ def test_process_is_known_by_its_number_and_its_start() -> None:
     assert not is_running(os.getpid(), "")
     assert not is_running(0, start)
     assert started(2**22 + 1) == ""
+
+
+def test_full_disk_is_an_error_of_ours_that_names_the_file(folder: Folder) -> None:
+    folder.config.with_name("server.conf.new").symlink_to("/dev/full")
+    with pytest.raises(
+        Unavailable, match=r"server\.conf cannot be written: No space left on device"
+    ):
+        folder.write_config(folder.identity(), max_payload_bytes=1000, max_store_bytes=1)
