@@ -49,13 +49,16 @@ class Tally:
         """Called after each answer; tests hang their events here."""
 
 
-async def exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes
-) -> tuple[str, bytes]:
-    """Send one message and read one acknowledgement: (code, MSA-2)."""
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes) -> bytes:
+    """Send one message and read one answer: its bytes without the frame."""
     writer.write(START + message + END)
     answer = await reader.readuntil(END)
-    segments = answer[answer.find(START) + 1 :].split(b"\r")
+    return answer[answer.find(START) + 1 : -len(END)]
+
+
+def read_answer(answer: bytes) -> tuple[str, bytes]:
+    """(code, MSA-2) of an acknowledgement."""
+    segments = answer.split(b"\r")
     separator = segments[0][3:4]
     msa = next(segment for segment in segments if segment.startswith(b"MSA")).split(separator)
     return msa[1].decode(), msa[2]
@@ -69,6 +72,7 @@ class Sender:
     tally: Tally
     answer_timeout_s: float = 30.0
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    last_answer: bytes = b""
 
     async def attempt(self, message: bytes) -> str | None:
         """The code of the answer, or None when it is unknown what became of the message."""
@@ -78,11 +82,12 @@ class Sender:
                     "127.0.0.1", self.port, limit=1 << 24
                 )
             async with asyncio.timeout(self.answer_timeout_s):
-                code, answered = await exchange(*self.connection, message)
+                self.last_answer = await ask(*self.connection, message)
         except (OSError, EOFError, TimeoutError):
             self.tally.reconnects += 1
             await self.close()
             return None
+        code, answered = read_answer(self.last_answer)
         self.tally.mismatched += answered != control_id(message)
         return code
 
