@@ -6,13 +6,13 @@ identifier appears only as a partition number, derived with a keyed hash.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 from schemas.errors import SubjectError
+from schemas.keyed import keyed_hash
 
 Subject = NewType("Subject", str)
 """A checked subject without wildcards."""
@@ -104,6 +104,7 @@ def overlaps(a: str, b: str) -> bool:
     return len(left) == len(right)
 
 
+@lru_cache(maxsize=1024)
 def event(site: SiteId, domain: Domain, name: str, partition: int) -> Subject:
     """`evt.<site>.<domain>.<event>.<partition>`, e.g. `evt.north.patient.admitted.17`."""
     if not 0 <= partition < PARTITIONS:
@@ -142,7 +143,7 @@ def partition_for(site_key: bytes, identifier: bytes) -> int:
 
     A keyed hash: the broker learns no identifier from it.
     """
-    return int.from_bytes(hmac.digest(site_key, identifier, hashlib.sha256)[:8], "big") % PARTITIONS
+    return int.from_bytes(keyed_hash(site_key).digest(identifier)[:8], "big") % PARTITIONS
 
 
 __all__ = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +12,7 @@ from adapters.hl7v2.codec.patient import patient_key
 from bus.events.protocol import NewEvent
 from schemas import subjects
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
+from schemas.keyed import keyed_hash
 from schemas.subjects import Domain, SiteId
 
 CONTENT_TYPE: Final = "hl7v2"
@@ -39,12 +38,11 @@ def message_id(site_key: bytes, adapter: str, control_id: bytes, message: bytes)
 
     Another content under the same MSH-10 is another message: control ids are reused in the field.
     """
-    mac = hmac.new(site_key, digestmod=hashlib.sha256)
-    for part in (adapter.encode(), control_id):
-        mac.update(len(part).to_bytes(4, "big"))
-        mac.update(part)
-    mac.update(message)
-    return mac.digest()[:_ID_BYTES]
+    name = adapter.encode()
+    head = b"".join(
+        (len(name).to_bytes(4, "big"), name, len(control_id).to_bytes(4, "big"), control_id)
+    )
+    return keyed_hash(site_key).digest(head, message)[:_ID_BYTES]
 
 
 def to_event(message: bytes, header: Header, intent: Intent, *, received_ms: int) -> NewEvent:

@@ -47,6 +47,11 @@ def test_identity_is_of_way_in_control_id_and_content() -> None:
     assert convert(message("C1")).message_id == convert(message("C1"), seed=2).message_id
 
 
+def test_identity_is_frozen_since_resends_cross_an_upgrade() -> None:
+    identity = message_id(bytes(range(32)), "emr-in", b"C1", b"MSH|^~\\&|x")
+    assert identity == bytes.fromhex("89292f9a0284428b7225fcc9ee090767")
+
+
 def test_without_control_id_identity_is_by_chance() -> None:
     assert convert(message("")).message_id != convert(message(""), seed=2).message_id
 
