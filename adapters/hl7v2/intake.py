@@ -26,7 +26,7 @@ from adapters.hl7v2.codec.acknowledgement import (
     build_acknowledgement,
 )
 from adapters.hl7v2.codec.errors import Hl7Error
-from adapters.hl7v2.codec.header import Header, peek
+from adapters.hl7v2.codec.header import Header, peek, peek_batch
 from adapters.hl7v2.codec.mllp import FrameProblem, Problem
 from adapters.hl7v2.config import MllpServerConfig
 from adapters.hl7v2.convert import Intent, to_event
@@ -81,8 +81,7 @@ class Intake:
         try:
             header = peek(message, charset=self._config.charset)
         except Hl7Error as error:
-            self._count("message_refused", error.code)
-            return Reply(close=True)
+            return self._without_header(message, error)
         verdict = self._check(header)
         message_id = b""
         if verdict is None:
@@ -122,6 +121,22 @@ class Intake:
             kind=VerdictKind.REJECT, text=text, condition=condition, reason=problem.code.value
         )
         return self._answer(header, verdict, self._single_code(header, verdict))
+
+    def _without_header(self, message: bytes, error: Hl7Error) -> Reply:
+        """Nothing can be answered to bytes without a usable MSH, save to a batch: its own header says to whom."""
+        try:
+            header = peek_batch(message, charset=self._config.charset)
+        except Hl7Error:
+            self._count("message_refused", error.code)
+            return Reply(close=True)
+        verdict = Verdict(
+            kind=VerdictKind.REJECT,
+            text="a batch (FHS, BHS) in an MLLP frame is not taken and nothing of it was stored; "
+            "send each message in a frame of its own",
+            condition=Condition.SEGMENT_SEQUENCE,
+            reason="batch_in_frame",
+        )
+        return Reply(now=self._answer(header, verdict, application_code("AL", verdict)))
 
     def _check(self, header: Header) -> Verdict | None:
         processing_id = header.processing_id

@@ -27,6 +27,7 @@ LEADING_NOISE: Final = b"\x0b\r\n\t \0\xef\xbb\xbf"
 _LAST_FIELD: Final = 25
 _CHARSET_INDEX: Final = 18
 _BATCH_SEGMENTS: Final = (b"FHS", b"BHS")
+_BATCH_CONTROL_INDEX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,26 @@ def peek(raw: bytes, *, charset: str | None = None) -> Header:
     return _header(raw, len(raw) - len(raw.lstrip(LEADING_NOISE)), charset)
 
 
+def peek_batch(raw: bytes, *, charset: str | None = None) -> Header:
+    """The header of a batch in the shape of a message's: FHS-3 to -7 (BHS too) become MSH-3 to -7, FHS-11 MSH-10.
+
+    HL7 v2.5.1 section 2.15.1: what is needed to answer a batch. Raises `Hl7Error` for anything else.
+    """
+    start = len(raw) - len(raw.lstrip(LEADING_NOISE))
+    if raw[start : start + 3] not in _BATCH_SEGMENTS:
+        raise HeaderMissing("the bytes do not start with a batch header", position=start)
+    line = raw[start : header_end(raw, start)].rstrip(b"\x1c")
+    separator = line[3:4]
+    if not separator:
+        raise HeaderMissing("the batch header ends after its name", position=start + 3)
+    fields = line.split(separator)
+    fields += [b""] * (_BATCH_CONTROL_INDEX + 1 - len(fields))
+    return peek(
+        separator.join((b"MSH", *fields[1:7], b"", b"", fields[_BATCH_CONTROL_INDEX])),
+        charset=charset,
+    )
+
+
 def _wide_header(raw: bytes, wide: Charset) -> Header:
     decoder = codecs.getincrementaldecoder(wide.codec)()
     try:
@@ -238,4 +259,4 @@ def _line_safe_charset(
     return None
 
 
-__all__ = ["LEADING_NOISE", "Header", "header_end", "peek"]
+__all__ = ["LEADING_NOISE", "Header", "header_end", "peek", "peek_batch"]

@@ -321,6 +321,23 @@ async def test_oversized_message_is_rejected_and_the_connection_goes_on(tmp_path
         sender.close()
 
 
+async def test_batch_in_a_frame_is_rejected_by_its_own_control_id_and_the_connection_goes_on(
+    tmp_path: Path,
+) -> None:
+    events = MemoryEvents()
+    async with mllp_server(events, tmp_path) as (server, counters):
+        sender = await Sender.connect(server.bound_port)
+        answer = await sender.ask(
+            b"BHS|^~\\&|LAB|NORTH|HIS|SOUTH|20260101||||B77\r" + message("IN") + b"BTS|1\r"
+        )
+        assert (answer.code, answer.control_id) == (AckCode.AR, "B77")
+        assert "each message in a frame of its own" in answer.text
+        assert (await sender.ask(message("C2"))).code is AckCode.AA
+        assert counters.get("message_refused", reason="batch_in_frame") == 1
+        assert events.bodies() == [message("C2")]
+        sender.close()
+
+
 async def test_missing_terminator_rejects_the_cut_message_and_takes_the_next(
     tmp_path: Path,
 ) -> None:

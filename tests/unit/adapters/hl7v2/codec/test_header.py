@@ -9,7 +9,7 @@ from adapters.hl7v2.codec.errors import (
     Hl7Error,
     LimitExceeded,
 )
-from adapters.hl7v2.codec.header import peek
+from adapters.hl7v2.codec.header import peek, peek_batch
 from adapters.hl7v2.codec.limits import MAX_HEADER_BYTES
 
 MSH = (
@@ -199,3 +199,26 @@ def test_errors_never_repeat_content() -> None:
             peek(raw)
         assert "OKAFOR" not in str(caught.value)
         assert "OKAFOR" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("segment", [b"FHS", b"BHS"])
+def test_header_of_a_batch_has_what_an_answer_needs(segment: bytes) -> None:
+    header = peek_batch(segment + b"|^~\\&|LAB|NORTH|HIS|SOUTH|20260101||name||B77\rMSH|^~\\&|X\r")
+    assert [header.raw(n) for n in (3, 4, 5, 6, 10)] == [b"LAB", b"NORTH", b"HIS", b"SOUTH", b"B77"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"MSH|^~\\&|A\r",
+        b"FHS",
+        b"BHSX",
+        b"FHSFHSFHS",
+        b"BTS|1\r",
+        b"FHS|" + bytes(20_000),
+    ],
+)
+def test_bytes_without_a_usable_batch_header_are_an_error_of_ours(raw: bytes) -> None:
+    with pytest.raises(Hl7Error):
+        peek_batch(raw)
