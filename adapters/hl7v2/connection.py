@@ -201,7 +201,7 @@ class MllpConnection(asyncio.Protocol):
     # inside
 
     def _watch_frame(self, something_ended: bool) -> None:
-        if not self._decoder.in_frame:
+        if not self._decoder.unfinished:
             self._frame_began_s = None
         elif something_ended or self._frame_began_s is None:
             self._frame_began_s = self._active_s

@@ -12,13 +12,14 @@ from bus.events.ledger import Ledger
 from bus.events.protocol import ConsumptionStats
 from bus.events.reader import Reader
 from bus.events.seals import Opening
+from bus.events.streams import incarnation_of
 from bus.events.tracking import Tracker
 from bus.events.work import Again, Elsewhere, Work, Workshop
 from bus.flow import Lanes, Step, lane_of
 from bus.telemetry.failures import failure_fields
 from bus.telemetry.log import logger
 from bus.transport.protocol import ConsumerSpec, Delivery, EventStore
-from schemas.errors import MeshError
+from schemas.errors import Closed, MeshError
 from schemas.subjects import partition_of
 
 _HOUSEKEEPING_S: Final = 5.0
@@ -52,6 +53,8 @@ class MeshConsumption:
         self._draining = False
         self._tracker = Tracker(ledger, start=1)
         self._reader: Reader | None = None
+        self._store: EventStore | None = None
+        self._hands_free = asyncio.Event()
         self._lane_tasks: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -75,12 +78,13 @@ class MeshConsumption:
 
     async def _begin(self, store: EventStore) -> None:
         ledger, spec = self._ledger, self._shop.spec
+        self._store = store
         stream = await store.stream_state(self._place.stream)
         if ledger.floor > stream.last_seq:
-            ledger.forget()  # it speaks of sequences that this stream does not have yet
+            # it speaks of sequences that this stream does not have yet
+            ledger.forget(ledger.identity)
         if ledger.reset:
-            self._shop.counters.add("ledger_reset", who=spec.name)
-            _log.warning("ledger_reset", consumer=spec.name, stream=self._place.stream)
+            self._report_reset()
         self._restore_window()
         knows = bool(ledger.floor or ledger.done)
         self._reader = reader = Reader(
@@ -101,6 +105,10 @@ class MeshConsumption:
         self._tracker.rewound(ledger.floor + 1)
         reader.pending = state.pending
         reader.begin(consumer, rewind=knows or state.unacknowledged > 0)
+
+    def _report_reset(self) -> None:
+        self._shop.counters.add("ledger_reset", who=self._shop.spec.name)
+        _log.warning("ledger_reset", consumer=self._shop.spec.name, stream=self._place.stream)
 
     def _restore_window(self) -> None:
         try:
@@ -128,6 +136,25 @@ class MeshConsumption:
     def renew(self, delivery: Delivery) -> None:
         """Remember the newest delivery of a held message: it is the one to acknowledge."""
         self._items[delivery.seq].delivery = delivery
+
+    async def is_same_stream(self) -> bool:
+        """Compare the stream with the one of the ledger. In a new one nothing is finished, whatever its sequence.
+
+        What is in hand is worked first: nobody else has it any more.
+        """
+        if self._store is None:
+            raise Closed("the consumption was not started")
+        incarnation = incarnation_of(await self._store.stream_state(self._place.stream))
+        if incarnation.encode() == self._ledger.identity:
+            return True
+        while self._items:
+            self._hands_free.clear()
+            await self._hands_free.wait()
+        self._ledger.forget(incarnation.encode())
+        self._shop.dead_letters.incarnation = incarnation
+        self._tracker.rewound(1)
+        self._report_reset()
+        return False
 
     # ── the lanes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,6 +223,8 @@ class MeshConsumption:
         self._the_reader.consumer.acknowledge(item.delivery)
         self._tracker.finish(seq)
         del self._items[seq]
+        if not self._items:
+            self._hands_free.set()
         self._counts[item.outcome] += 1
         self._shop.counters.add("event_finished", who=name, reason=item.outcome)
         if len(self._ledger.done) > _MANY_DONE:

@@ -37,7 +37,8 @@ class DeadLetterWriter:
         counters: Counters,
     ) -> None:
         self._stream = stream
-        self._incarnation = incarnation
+        self.incarnation = incarnation
+        """Which stream of that name: a dead letter of an earlier one is another dead letter."""
         self._consumer = consumer
         self._publisher = publisher
         self._clock = clock
@@ -64,7 +65,7 @@ class DeadLetterWriter:
                 message_id=derived_id(
                     "dead-letter",
                     self._stream,
-                    self._incarnation,
+                    self.incarnation,
                     self._consumer,
                     item.delivery.seq,
                 ),

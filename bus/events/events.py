@@ -27,7 +27,7 @@ from bus.events.publisher import Publisher
 from bus.events.receipts import ReceiptReader, ReceiptWriter
 from bus.events.replays import DeadLetters
 from bus.events.seals import Seals
-from bus.events.streams import StreamLimits, event_stream, stream_specs
+from bus.events.streams import StreamLimits, event_stream, incarnation_of, stream_specs
 from bus.events.work import Workshop
 from bus.flow import Chance
 from bus.telemetry.counters import Counters
@@ -131,7 +131,7 @@ class MeshEvents:
         subjects.token(spec.name, what="consumer")
         stream = event_stream(self._site)
         state = await self._transport.store.stream_state(stream)
-        incarnation = str(state.created_ms)
+        incarnation = incarnation_of(state)
         opener = self._seals.opener()
         replay_subject = subjects.replay(self._site, spec.name)
         shop = Workshop(
@@ -162,7 +162,7 @@ class MeshEvents:
             ),
             shop=shop,
             opener=opener,
-            ledger=Ledger(self._folder / f"{spec.name}.ledger", f"{stream}/{incarnation}".encode()),
+            ledger=Ledger(self._folder / f"{spec.name}.ledger", incarnation.encode()),
         )
         await consumption.start(self._transport.store)
         self._consumptions[spec.name] = consumption

@@ -145,9 +145,14 @@ class Ledger:
         self._size = 0
         self._append(_Kind.IDENTITY, 1, self._identity)
 
-    def forget(self) -> None:
-        """Begin anew: what was remembered belongs to a stream that is gone."""
-        self.reset = True
+    @property
+    def identity(self) -> bytes:
+        """Of which stream the sequences are."""
+        return self._identity
+
+    def forget(self, identity: bytes) -> None:
+        """Begin anew with the stream of that identity: what was remembered belongs to one that is gone."""
+        self.reset, self._identity = True, identity
         self._restart()
 
     def _load(self, raw: bytes) -> int:

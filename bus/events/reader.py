@@ -28,6 +28,13 @@ class Takes(Protocol):
         """A message that is still held came again: acknowledge this delivery of it."""
         ...
 
+    async def is_same_stream(self) -> bool:
+        """Whether the stream is still the one that was read. If not, its reader returns when all is set to begin anew.
+
+        Raises `MeshError`.
+        """
+        ...
+
 
 class Reader:
     """`ConsumerEvents` of one durable consumer."""
@@ -123,6 +130,8 @@ class Reader:
             seq = self._tracker.lowest_unfinished()
             try:
                 await self.consumer.rewind(seq)
+                if not await self._takes.is_same_stream():
+                    self._lost.set()
             except Closed:
                 return
             except MeshError as error:

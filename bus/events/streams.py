@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from bus.transport.protocol import StreamSpec
+from bus.transport.protocol import StreamSpec, StreamState
 from schemas.errors import SubjectError
 from schemas.subjects import SiteId
 
@@ -81,6 +81,11 @@ def stream_for(subject: str, site: SiteId) -> str:
     raise SubjectError(f"no stream of site {site} takes the subject {subject}")
 
 
+def incarnation_of(state: StreamState) -> str:
+    """Which stream of its name this is: one that was deleted and made again counts its sequences anew."""
+    return f"{state.name}/{state.created_ms}"
+
+
 def derived_id(purpose: str, *parts: str | int) -> bytes:
     """A message id of 16 bytes that is the same whenever the same thing is sent again."""
     text = "\0".join(("medmesh", purpose, *map(str, parts)))
@@ -93,6 +98,7 @@ __all__ = [
     "dead_letter_stream",
     "derived_id",
     "event_stream",
+    "incarnation_of",
     "receipt_stream",
     "stream_for",
     "stream_specs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -440,6 +441,22 @@ async def test_ensure_stream_twice_changes_nothing_and_keeps_messages(transport:
     await fill(transport, 3)
     state = await transport.store.ensure_stream(EVT)
     assert (state.messages, state.replicas) == (3, 1)
+
+
+async def test_stream_tells_since_when_it_exists(carrier: Carrier) -> None:
+    transport = await carrier.connect()
+    before_ms = round(time.time() * 1000)
+    made = await transport.store.ensure_stream(EVT)
+    after_ms = round(time.time() * 1000)
+    assert before_ms - 1 <= made.created_ms <= after_ms + 1
+    await fill(transport, 3)
+    await carrier.cut()
+    await carrier.restore()
+    assert (await transport.store.stream_state("EVT")).created_ms == made.created_ms
+    assert (await transport.store.ensure_stream(EVT)).created_ms == made.created_ms
+    assert [state.created_ms for state in await transport.administration.streams()] == [
+        made.created_ms
+    ]
 
 
 async def test_work_queue_drops_what_is_acknowledged(transport: Transport) -> None:

@@ -6,19 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Final
 
+from adapters.hl7v2.codec.ack_codes import AckCode, AckError, Condition
 from adapters.hl7v2.codec.charset import ASCII, UTF_8, Charset, declared_charset
 from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
-from adapters.hl7v2.codec.errors import (
-    AcknowledgementMalformed,
-    CharsetError,
-    DelimitersRefused,
-    HeaderMissing,
-    Hl7Error,
-    LimitExceeded,
-)
+from adapters.hl7v2.codec.errors import AcknowledgementMalformed, CharsetError
 from adapters.hl7v2.codec.escape import escape, unescape
 from adapters.hl7v2.codec.header import Header, peek
 
@@ -31,68 +25,6 @@ _MAX_TEXT_CHARS: Final = 250
 _SEPARATE_ERRORS_SINCE: Final = (2, 5)
 _TEXT_IN_MSA_UNTIL: Final = (2, 7)
 _DEFAULT_VERSION: Final = b"2.5.1"
-
-
-class AckCode(StrEnum):
-    """MSA-1, table 0008. A for the application's answer (original mode), C for the accept answer (enhanced mode)."""
-
-    AA = "AA"
-    AE = "AE"
-    AR = "AR"
-    CA = "CA"
-    CE = "CE"
-    CR = "CR"
-
-    @property
-    def is_accepted(self) -> bool:
-        """AA or CA."""
-        return self in (AckCode.AA, AckCode.CA)
-
-
-class Condition(Enum):
-    """ERR-3, table 0357: code and text."""
-
-    SEGMENT_SEQUENCE = ("100", "Segment sequence error")
-    REQUIRED_FIELD_MISSING = ("101", "Required field missing")
-    DATA_TYPE = ("102", "Data type error")
-    TABLE_VALUE_NOT_FOUND = ("103", "Table value not found")
-    VALUE_TOO_LONG = ("104", "Value too long")
-    UNSUPPORTED_MESSAGE_TYPE = ("200", "Unsupported message type")
-    UNSUPPORTED_EVENT = ("201", "Unsupported event code")
-    UNSUPPORTED_PROCESSING_ID = ("202", "Unsupported processing id")
-    UNSUPPORTED_VERSION = ("203", "Unsupported version id")
-    UNKNOWN_KEY = ("204", "Unknown key identifier")
-    DUPLICATE_KEY = ("205", "Duplicate key identifier")
-    RECORD_LOCKED = ("206", "Application record locked")
-    INTERNAL = ("207", "Application internal error")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AckError:
-    """One ERR segment. `location` is a path (`PID[1]-5.2`) or empty; `text` goes to the peer: no patient data."""
-
-    condition: Condition
-    location: str = ""
-    text: str = ""
-    severity: str = "E"
-    """ERR-4, table 0516: E error, W warning, I information."""
-
-    @staticmethod
-    def of(error: Hl7Error) -> AckError:
-        """The ERR segment that tells a peer about an error of ours."""
-        return AckError(condition=_condition(error), location=error.location, text=str(error))
-
-
-def _condition(error: Hl7Error) -> Condition:
-    match error:
-        case HeaderMissing():
-            return Condition.SEGMENT_SEQUENCE
-        case LimitExceeded():
-            return Condition.VALUE_TOO_LONG
-        case CharsetError() | DelimitersRefused():
-            return Condition.DATA_TYPE
-        case _:
-            return Condition.INTERNAL
 
 
 def build_acknowledgement(
@@ -110,22 +42,17 @@ def build_acknowledgement(
     Errors become ERR segments of the message's version: ERR-2, -3, -4 and -8 since 2.5, ERR-1 before.
     Characters of `text` and `errors` that the charset lacks become `?`.
     """
-    marks = header.delimiters if header else DEFAULT_DELIMITERS
-    own = (header.wide or header.transcoded) if header else None
-    writer = _Writer(marks, own or _charset(header), own is not None)
+    template = AckTemplate.of(header, code)
+    writer = template.writer
     version = _version(header)
-    segments = [
-        _msh(header, writer, control_id, now_ms),
-        _msa(header, code, writer, text if version < _TEXT_IN_MSA_UNTIL else ""),
-    ]
+    answered = header.raw(10) if header else b""
+    if text and version < _TEXT_IN_MSA_UNTIL:
+        answered += writer.marks.field + writer.text(text)
     build = _err if version >= _SEPARATE_ERRORS_SINCE else _old_err
     if version >= _SEPARATE_ERRORS_SINCE and text and not errors and not code.is_accepted:
         errors = (AckError(condition=Condition.INTERNAL, text=text),)
-    segments += [build(error, writer) for error in errors]
-    raw = b"\r".join(segments) + b"\r"
-    if writer.is_utf_8_for_now:
-        return raw.decode().encode(writer.charset.codec, "replace")
-    return raw
+    more = b"".join(build(error, writer) + b"\r" for error in errors)
+    return template.fill(control_id=control_id, now_ms=now_ms, answered=answered, more=more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +87,54 @@ class _Writer:
         mark = self.marks.component
         return mark.join(parts).rstrip(mark) if mark else parts[0]
 
+    def finish(self, answer: bytes) -> bytes:
+        """The whole answer in its charset."""
+        if self.is_utf_8_for_now:
+            return answer.decode().encode(self.charset.codec, "replace")
+        return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckTemplate:
+    """What the answers of one code to all messages of one sender and type share: all but date, control id and MSA-2.
+
+    It depends on MSH-1 to MSH-6, MSH-9, MSH-11, MSH-12 and MSH-18 alone, and on how MSH is encoded.
+    """
+
+    writer: _Writer = field(repr=False)
+    until_date: bytes = field(repr=False)
+    until_control_id: bytes = field(repr=False)
+    until_answered: bytes = field(repr=False)
+
+    @staticmethod
+    def of(header: Header | None, code: AckCode) -> AckTemplate:
+        """The template for a message; `header` is None for bytes that had none."""
+        own = (header.wide or header.transcoded) if header else None
+        writer = _Writer(
+            header.delimiters if header else DEFAULT_DELIMITERS,
+            own or _charset(header),
+            own is not None,
+        )
+        return _template(header, code, writer)
+
+    def fill(self, *, control_id: str, now_ms: int, answered: bytes, more: bytes = b"") -> bytes:
+        """The answer: its own MSH-10 and date (UTC), MSA-2 (and what follows it), and more whole segments."""
+        is_plain = control_id.isascii() and control_id.isalnum()
+        own = (
+            control_id[:_MAX_TEXT_CHARS].encode("ascii")  # no delimiter is a letter or a digit
+            if is_plain
+            else self.writer.text(control_id)
+        )
+        second, ms = divmod(now_ms, 1000)
+        date = b"%b.%03d+0000" % (_second(second), ms)
+        parts = (self.until_date, date, self.until_control_id, own, self.until_answered, answered)
+        return self.writer.finish(b"".join((*parts, b"\r", more)))
+
+
+@lru_cache(maxsize=16)
+def _second(since_epoch: int) -> bytes:
+    return f"{_EPOCH + timedelta(seconds=since_epoch):%Y%m%d%H%M%S}".encode("ascii")
+
 
 def _charset(header: Header | None) -> Charset:
     return (header and declared_charset(header.charset_names)) or ASCII
@@ -170,36 +145,25 @@ def _version(header: Header | None) -> tuple[int, int]:
     return (int(numbers[1]), int(numbers[2])) if numbers else _SEPARATE_ERRORS_SINCE
 
 
-def _msh(header: Header | None, writer: _Writer, control_id: str, now_ms: int) -> bytes:
+def _template(header: Header | None, code: AckCode, writer: _Writer) -> AckTemplate:
     def of(number: int) -> bytes:
         return header.raw(number) if header else b""
 
     marks = writer.marks
-    date = _EPOCH + timedelta(milliseconds=now_ms)
-    shown = f"{date:%Y%m%d%H%M%S}.{now_ms % 1000:03d}+0000"
+    mark = marks.field
     trigger = header.raw(9, 2) if header else b""
     kind = writer.join(b"ACK", trigger, b"ACK") if _TRIGGER.match(trigger) else b"ACK"
-    fields = [
-        b"MSH",
-        marks.encoding_characters,
-        *(of(number) for number in (5, 6, 3, 4)),
-        shown.encode("ascii"),
-        b"",
-        kind,
-        writer.text(control_id),
-        of(11) or b"P",
-        of(12) or _DEFAULT_VERSION,
-    ]
+    until_date = (b"MSH", marks.encoding_characters, of(5), of(6), of(3), of(4), b"")
+    since_control_id = [b"", of(11) or b"P", of(12) or _DEFAULT_VERSION]
     if of(18):
-        fields += [b""] * 5 + [of(18)]
-    return marks.field.join(fields)
-
-
-def _msa(header: Header | None, code: AckCode, writer: _Writer, text: str) -> bytes:
-    fields = [b"MSA", code.value.encode("ascii"), header.raw(10) if header else b""]
-    if text:
-        fields.append(writer.text(text))
-    return writer.marks.field.join(fields)
+        since_control_id += [b""] * 5 + [of(18)]
+    msa = (b"MSA", code.value.encode("ascii"), b"")
+    return AckTemplate(
+        writer=writer,
+        until_date=mark.join(until_date),
+        until_control_id=mark.join((b"", b"", kind, b"")),
+        until_answered=mark.join(since_control_id) + b"\r" + mark.join(msa),
+    )
 
 
 def _position(location: str) -> list[bytes]:
@@ -309,6 +273,7 @@ def _decodes(raw: bytes) -> bool:
 __all__ = [
     "AckCode",
     "AckError",
+    "AckTemplate",
     "Acknowledgement",
     "Condition",
     "build_acknowledgement",

@@ -16,6 +16,7 @@ VT: Final = b"\x0b"
 FS: Final = b"\x1c"
 CR: Final = b"\r"
 _END: Final = FS + CR
+_LINE_ENDS: Final = b"\r\n"
 
 HEAD_BYTES: Final = 4096
 """How much of a bad frame is kept: enough to find its MSH and answer it."""
@@ -146,6 +147,11 @@ class FrameDecoder:
     def in_frame(self) -> bool:
         """Whether a frame has begun and has not ended."""
         return self._state in (_State.INSIDE, _State.SKIPPING)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something has begun and waits for its end: a frame, or other bytes than line ends outside of one."""
+        return self.in_frame or bool(self._outside_head.strip(_LINE_ENDS))
 
     @property
     def buffered_bytes(self) -> int:

@@ -114,6 +114,15 @@ class MemoryBroker:
         for transport in self._transports:
             transport.reconnect()
 
+    def delete_stream(self, name: str) -> None:
+        """Delete a stream and its durable consumers, as an administrator of the broker can. Raises `NotFound`."""
+        stream = self._core.stream(name)
+        del self._core.streams[name]
+        for key in [key for key in self._core.places if key[0] == name]:
+            del self._core.places[key]
+        for call in tuple(stream.deleted):
+            call()
+
     def tick(self) -> None:
         """Let what is due at the clock's present time happen: redeliveries and expiries."""
         now_ms = self._core.clock.now_ms()

@@ -28,7 +28,7 @@ class MemoryConsumer:
         self._pump_planned = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        place.stream.appended.append(self._wake)
+        self._attend(place)
         core.ticks.append(self._wake)
         link.on_restored(self._interrupt)
         if place.unacknowledged:
@@ -58,14 +58,30 @@ class MemoryConsumer:
     def _token(self) -> str:
         return f"memory.{self._round}"
 
+    def _attend(self, place: Place) -> None:
+        place.stream.appended.append(self._wake)
+        place.stream.deleted.append(self._gone)
+
+    def _leave(self, place: Place) -> None:
+        place.stream.appended.remove(self._wake)
+        place.stream.deleted.remove(self._gone)
+
+    def _gone(self) -> None:
+        self.interrupt("consumer_missing")
+
     async def rewind(self, seq: int) -> None:
-        """Deliver again from `seq` on, once the connection is there."""
+        """Deliver again from `seq` on, once the connection is there; in a new stream if the old one was deleted."""
         self._holding = True
         await self._link.ready(_WAIT_S)
         if self._closed:
             raise Closed(f"consumer {self._place.spec.name} is closed")
         self._round += 1
-        self._place.rewind(seq)
+        place = self._core.place(self._place.spec)
+        if place is not self._place:
+            self._leave(self._place)
+            self._place = place
+            self._attend(place)
+        place.rewind(seq)
         self._holding = False
         self._wake()
 
@@ -81,7 +97,7 @@ class MemoryConsumer:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._place.stream.appended.remove(self._wake)
+        self._leave(self._place)
         self._core.ticks.remove(self._wake)
         self._link.forget(self._interrupt)
 

@@ -11,7 +11,7 @@ from bus.transport.memory.faults import Faults
 from bus.transport.memory.link import MemoryLink
 from bus.transport.memory.places import Place
 from bus.transport.memory.streams import MemoryStream
-from bus.transport.protocol import Incoming, NotFound
+from bus.transport.protocol import ConsumerSpec, Incoming, NotFound
 from schemas.clock import Clock
 from schemas.subjects import matches
 
@@ -49,6 +49,14 @@ class Core:
             raise NotFound(f"there is no stream {name}")
         stream.expire(self.clock.now_ms())
         return stream
+
+    def place(self, spec: ConsumerSpec) -> Place:
+        """The durable place of a consumer in the stream of that name as it is now. Raises `NotFound`."""
+        stream, key = self.stream(spec.stream), (spec.stream, spec.name)
+        place = self.places.get(key)
+        if place is None or place.stream is not stream:
+            place = self.places[key] = Place(stream, spec)
+        return place
 
     def stream_for(self, subject: str) -> MemoryStream | None:
         """The stream that takes a subject."""

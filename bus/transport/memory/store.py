@@ -8,7 +8,6 @@ from bus.transport.memory.consumers import MemoryConsumer
 from bus.transport.memory.core import Core
 from bus.transport.memory.link import MemoryLink
 from bus.transport.memory.messenger import check_size
-from bus.transport.memory.places import Place
 from bus.transport.memory.streams import MemoryStream
 from bus.transport.protocol import (
     ConsumerEvents,
@@ -39,7 +38,9 @@ class MemoryStore:
         await self._link.ready(_WAIT_S)
         stream = self._core.streams.get(spec.name)
         if stream is None:
-            stream = self._core.streams[spec.name] = MemoryStream(spec)
+            stream = self._core.streams[spec.name] = MemoryStream(
+                spec, created_ms=self._core.clock.now_ms()
+            )
         stream.spec = spec
         return stream.state()
 
@@ -84,11 +85,8 @@ class MemoryStore:
 
     async def consume(self, spec: ConsumerSpec, events: ConsumerEvents) -> DurableConsumer:
         """Create or take up a durable consumer."""
-        stream = await self._stream(spec.stream)
-        key = (spec.stream, spec.name)
-        place = self._core.places.get(key)
-        if place is None:
-            place = self._core.places[key] = Place(stream, spec)
+        await self._link.ready(_WAIT_S)
+        place = self._core.place(spec)
         place.spec = spec
         return MemoryConsumer(self._core, self._link, place, events)
 

@@ -50,8 +50,9 @@ class Record:
 class MemoryStream:
     """Messages in order, with the limits of a `StreamSpec`."""
 
-    def __init__(self, spec: StreamSpec) -> None:
+    def __init__(self, spec: StreamSpec, *, created_ms: int = 0) -> None:
         self.spec = spec
+        self.created_ms = created_ms
         self.records: dict[int, Record] = {}
         self.last_seq = 0
         self._bytes = 0
@@ -60,6 +61,8 @@ class MemoryStream:
         self._by_subject: dict[str, dict[int, None]] = {}
         self.appended: list[Callable[[Record], None]] = []
         """Called after each new message: the consumers of the stream."""
+        self.deleted: list[Callable[[], None]] = []
+        """Called when the stream is deleted: its running readers."""
 
     @property
     def first_seq(self) -> int:
@@ -184,6 +187,7 @@ class MemoryStream:
             last_seq=self.last_seq,
             replicas=self.spec.replicas,
             sync_always=False,
+            created_ms=self.created_ms,
         )
 
 

@@ -112,6 +112,7 @@ class Streams:
             last_seq=state["last_seq"],
             replicas=config["num_replicas"],
             sync_always=await self._sync_always(),
+            created_ms=milliseconds(answer["created"]),
         )
 
     async def _sync_always(self) -> bool | None:

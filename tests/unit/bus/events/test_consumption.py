@@ -550,6 +550,77 @@ def test_the_ledger_of_a_stream_that_is_gone_is_not_believed(tmp_path: Path) -> 
     play(tmp_path, script)
 
 
+def test_a_stream_made_again_is_read_from_its_beginning_after_a_restart(tmp_path: Path) -> None:
+    async def script(scene: Scene) -> None:
+        await scene.begin()
+        for number in range(5):
+            await scene.publisher.events.publish(event(number))
+        await asyncio.sleep(30)
+        await scene.consumer.die()
+        scene.bench.broker.delete_stream("evt-north")
+        await scene.publisher.events.start()
+        for number in range(
+            10, 20
+        ):  # longer than the old one: its sequences alone do not give it away
+            await scene.publisher.events.publish(event(number))
+        scene.seen.clear()
+        await scene.consume()
+        await asyncio.sleep(30)
+        assert scene.bodies == [b"0:%d" % number for number in range(10, 20)]
+        assert scene.bench.counters.get("ledger_reset") == 1
+
+    play(tmp_path, script)
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_a_stream_made_again_under_a_running_reader_is_read_from_its_beginning(
+    tmp_path: Path, count: int
+) -> None:
+    async def script(scene: Scene) -> None:
+        scene.script = failing(b"0:9", Rejected("no"))
+        await scene.begin()
+        for number in range(10):
+            await scene.publisher.events.publish(event(number))
+        await asyncio.sleep(30)
+        scene.seen.clear()
+        scene.bench.broker.delete_stream("evt-north")
+        await asyncio.sleep(30)
+        await scene.publisher.events.start()
+        for _ in range(count - 1):
+            await scene.publisher.events.publish(event(10))
+        await scene.publisher.events.publish(event(9))
+        await asyncio.sleep(30)
+        assert scene.bodies == [*[b"0:10"] * (count - 1), b"0:9"]
+        letters = [letter.stream_seq for letter in await scene.dead()]
+        assert letters == [10, count], "a dead letter of the new stream is a new one"
+        assert scene.bench.counters.get("ledger_reset") == 1
+        assert await scene.floor() == count
+
+    play(tmp_path, script)
+
+
+def test_what_is_in_hand_is_finished_before_a_stream_made_again_is_read(tmp_path: Path) -> None:
+    async def script(scene: Scene) -> None:
+        async def slow(received: ReceivedEvent) -> None:
+            await asyncio.sleep(100)
+            finished.append(received.body)
+
+        finished: list[bytes] = []
+        scene.script = slow
+        await scene.begin()
+        for number in range(3):
+            await scene.publisher.events.publish(event(number))
+        await asyncio.sleep(1)
+        scene.bench.broker.delete_stream("evt-north")
+        await scene.publisher.events.start()
+        for number in range(10, 15):
+            await scene.publisher.events.publish(event(number))
+        await asyncio.sleep(1000)
+        assert finished == [b"0:%d" % number for number in (0, 1, 2, 10, 11, 12, 13, 14)]
+
+    play(tmp_path, script)
+
+
 def test_a_consumer_of_new_events_never_goes_back_before_its_beginning(tmp_path: Path) -> None:
     async def script(scene: Scene) -> None:
         publisher = await scene.bench.service("emr-in")
