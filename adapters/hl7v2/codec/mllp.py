@@ -16,7 +16,8 @@ VT: Final = b"\x0b"
 FS: Final = b"\x1c"
 CR: Final = b"\r"
 _END: Final = FS + CR
-_LINE_ENDS: Final = b"\r\n"
+_PADDING: Final = b"\r\n\t \0\x1c"
+"""What some senders put between frames; it begins nothing."""
 
 HEAD_BYTES: Final = 4096
 """How much of a bad frame is kept: enough to find its MSH and answer it."""
@@ -150,8 +151,8 @@ class FrameDecoder:
 
     @property
     def unfinished(self) -> bool:
-        """Whether something has begun and waits for its end: a frame, or other bytes than line ends outside of one."""
-        return self.in_frame or bool(self._outside_head.strip(_LINE_ENDS))
+        """Whether something has begun and waits for its end: a frame, or other bytes than padding outside of one."""
+        return self.in_frame or bool(self._outside_head.strip(_PADDING))
 
     @property
     def buffered_bytes(self) -> int:

@@ -416,6 +416,25 @@ async def test_slow_drip_is_cut_at_the_deadline_of_its_frame(tmp_path: Path) -> 
         await healthy(server.bound_port)
 
 
+async def test_peer_that_speaks_another_protocol_is_cut_and_padding_between_frames_is_not(
+    tmp_path: Path,
+) -> None:
+    async with mllp_server(MemoryEvents(), tmp_path, frame_timeout_s=0.05) as (server, counters):
+        padding = await Sender.connect(server.bound_port)
+        assert (await padding.ask(message("C1"))).code is AckCode.AA
+        padding.writer.write(b"\r\n\0")
+        browser = await Sender.connect(server.bound_port)
+        browser.writer.write(b"GET / HTTP/1.1\r\nHost: his\r\n\r\n")
+
+        def cut() -> bool:
+            server.sweep()
+            return counters.get("connection_cut", reason="frame_timeout") == 1
+
+        await eventually(cut, what="browser cut")
+        assert (await padding.ask(message("C2"))).code is AckCode.AA
+        padding.close()
+
+
 async def test_idle_connection_is_closed_and_a_working_one_is_not(tmp_path: Path) -> None:
     events = MemoryEvents(gate=asyncio.Event())
     async with mllp_server(events, tmp_path, idle_timeout_s=0.05) as (server, counters):

@@ -123,6 +123,23 @@ def test_garbage_without_end_is_given_up() -> None:
     assert unit.buffered_bytes == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "unfinished"),
+    [
+        (b"", False),
+        (b"\r\n\0", False),
+        (frame(b"ok") + b"\n", False),
+        (b"GET /", True),
+        (b"\x0bab", True),
+        (frame(b"ok") + b"GET", True),
+    ],
+)
+def test_what_has_begun_and_not_ended_is_known(content: bytes, unfinished: bool) -> None:
+    unit = decoder()
+    unit.feed(content)
+    assert unit.unfinished is unfinished
+
+
 def test_good_frame_forgives_the_problems_before_it() -> None:
     unit = decoder(max_problems=2)
     for _ in range(10):
