@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +39,9 @@ _log: Final = logger("transport")
 _LOOK_S: Final = 0.25
 """How often the client's state is read: nats-py does not report every death of its read loop."""
 _CLOSE_S: Final = 2.0
+"""Bound of each of the four steps of a close: flush, end the keeper, leave the server, end what is left."""
+_HEED_S: Final = 0.1
+CLOSE_WITHIN_S: Final = 4 * _CLOSE_S
 
 
 @dataclass(eq=False, slots=True)
@@ -108,22 +111,30 @@ class Connection(Link):
         self._keeper = asyncio.create_task(self._keep(generation), name=f"nats-keeper-{self.name}")
 
     async def close(self) -> None:
-        """Send what is pending and disconnect."""
+        """Send what is pending and disconnect; ends within `CLOSE_WITHIN_S`, whatever the server does."""
         if self.state is LinkState.CLOSED:
             return
         with contextlib.suppress(MeshError):
             await self.round_trip(_CLOSE_S)
         self.set_state(LinkState.CLOSED)
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await self._end((self._keeper,))
         self.tell_lost()
         if self._generation is not None:
             self._generation.end("closed")
             await asyncio.wait([self._spawn(self._generation.client.close())], timeout=_CLOSE_S)
-        for task in tuple(self._background):
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._end(self._background)
+
+    async def _end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Cancel until it is heeded: `wait_for` inside nats-py swallows a cancellation that meets an answer."""
+        left = set(tasks)
+        end = asyncio.get_running_loop().time() + _CLOSE_S
+        while left and asyncio.get_running_loop().time() < end:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=_HEED_S)
+        if left:
+            self.counters.add("transport_task_left", who=self.name, count=len(left))
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.ensure_future(work)
@@ -141,6 +152,11 @@ class Connection(Link):
             await self._watch(generation)
             self._lose(generation)
             generation = await self._connect_patiently(first=False)
+            if (
+                self.state is LinkState.CLOSED
+            ):  # closed meanwhile, and the cancellation was swallowed
+                self._spawn(generation.client.close())
+                return
             self._adopt(generation)
 
     def _adopt(self, generation: Generation) -> None:
@@ -368,4 +384,4 @@ def _heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-__all__ = ["Connection", "Registration"]
+__all__ = ["CLOSE_WITHIN_S", "Connection", "Registration"]

@@ -66,8 +66,8 @@ class Link:
             raise Closed(f"{self.name}: the connection is closed")
 
     def set_state(self, state: LinkState) -> None:
-        """Change the state and wake who waits for it."""
-        if self._state is not state:
+        """Change the state and wake who waits for it. What is closed stays closed."""
+        if self._state is not state and self._state is not LinkState.CLOSED:
             self._state = state
             self._changed.set()
             self._changed = asyncio.Event()

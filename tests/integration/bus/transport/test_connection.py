@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
 import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bus.telemetry.counters import Counters
 from bus.transport import nats
 from bus.transport.nats import Credentials, NatsOptions
-from bus.transport.protocol import Incoming
+from bus.transport.nats.client import Generation
+from bus.transport.nats.connection import CLOSE_WITHIN_S
+from bus.transport.protocol import Incoming, LinkState
 from schemas.errors import ConfigurationError, PermissionRefused, Unavailable
 from tests.conftest import StartNatsServer
 from tests.contract.carriers import eventually
@@ -123,6 +128,60 @@ async def test_dead_server_in_the_list_is_passed_over(nats_server: NatsServer) -
     await asyncio.to_thread(nats_server.restart)
     await transport.messenger.publish("a", b"")
     await transport.close()
+
+
+async def test_close_ends_within_its_bound_while_the_server_is_away_or_just_back(
+    nats_server: NatsServer,
+) -> None:
+    """The moments at which nats-py swallows a cancellation are short: many delays, each once away and once back."""
+    hasty = NatsOptions(reconnect_wait_s=0.01, reconnect_wait_max_s=0.02)
+    for comes_back in (False, True):
+        for delay in range(12):
+            counters = Counters()
+            transport = await nats.connect(
+                [nats_server.url], name="x", options=hasty, counters=counters
+            )
+            await asyncio.to_thread(nats_server.kill)
+            starting = asyncio.ensure_future(asyncio.sleep(0))
+            if comes_back:
+                starting = asyncio.ensure_future(asyncio.to_thread(nats_server.start))
+            for _ in range(delay * 4):  # not a wait for anything: another moment each time
+                await asyncio.sleep(0.001)
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await transport.close()
+            assert transport.link is LinkState.CLOSED
+            assert counters.get("transport_task_left") == 0
+            await starting
+            if not comes_back:
+                await asyncio.to_thread(nats_server.start)
+
+
+async def test_close_ends_what_swallows_its_cancellation(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nats-py does when the answer of the server and the cancellation arrive in one turn of the loop."""
+    transport = await nats.connect([nats_server.url], name="x")
+    connecting = asyncio.Event()
+    connect = Generation.connect
+
+    async def swallows(
+        generation: Generation,
+        server: str,
+        options: Mapping[str, Any],
+        failed: Callable[[Exception], Awaitable[None]],
+    ) -> None:
+        connecting.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await connect(generation, server, options, failed)
+
+    monkeypatch.setattr(Generation, "connect", swallows)
+    await asyncio.to_thread(nats_server.restart)
+    async with asyncio.timeout(10):
+        await connecting.wait()
+    async with asyncio.timeout(CLOSE_WITHIN_S):
+        await transport.close()
+    assert transport.link is LinkState.CLOSED
 
 
 async def test_subscription_closed_while_reconnecting_swallows_nothing(
