@@ -33,6 +33,21 @@ class Intent:
     random_bytes: Callable[[int], bytes]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What the mesh says of every message of one sender and type."""
+
+    type: str
+    charset: str
+    """Python's name of the codec; empty when MSH-18 names a set that has none."""
+
+
+def kind_of(header: Header, charset: str) -> Kind:
+    """The kind of a message; `charset` is the way in's default."""
+    sets = (header.wide,) if header.wide else candidates(header.charset_names, charset, ())
+    return Kind(type=f"{CONTENT_TYPE}/{header.message_type}", charset=sets[0].codec if sets else "")
+
+
 def message_id(site_key: bytes, adapter: str, control_id: bytes, message: bytes) -> bytes:
     """16 bytes by which an exact resend is the same event: a keyed hash of the way in, MSH-10 and the content.
 
@@ -45,8 +60,11 @@ def message_id(site_key: bytes, adapter: str, control_id: bytes, message: bytes)
     return keyed_hash(site_key).digest(head, message)[:_ID_BYTES]
 
 
-def to_event(message: bytes, header: Header, intent: Intent, *, received_ms: int) -> NewEvent:
-    """The event that carries a message, its bytes unchanged. Raises `Hl7Error`."""
+def to_event(
+    message: bytes, header: Header, intent: Intent, *, received_ms: int, kind: Kind | None = None
+) -> NewEvent:
+    """The event that carries a message, its bytes unchanged; `kind` if it is known. Raises `Hl7Error`."""
+    kind = kind or kind_of(header, intent.charset)
     control_id = header.raw(10)
     identity = (
         message_id(intent.site_key, intent.adapter, control_id, message)
@@ -57,10 +75,10 @@ def to_event(message: bytes, header: Header, intent: Intent, *, received_ms: int
     partition = subjects.partition_for(intent.site_key, patient or identity)
     return NewEvent(
         subject=subjects.event(intent.site, Domain.RAW, intent.event, partition),
-        type=f"{CONTENT_TYPE}/{header.message_type}",
+        type=kind.type,
         body=message,
         message_id=identity,
-        index=_index(header, patient, intent.charset),
+        index=_index(header, patient, kind),
         received_ms=received_ms,
         receipts_from=intent.receipts_from,
     )
@@ -71,15 +89,12 @@ def control_id_of(message: bytes) -> bytes:
     return peek(message).raw(10)
 
 
-def _index(header: Header, patient: bytes | None, charset: str) -> content_pb.Index:
-    index = content_pb.Index(control_id=header.control_id)
-    sets = (header.wide,) if header.wide else candidates(header.charset_names, charset, ())
-    if sets and sets[0] is not None:
-        index.charset = sets[0].codec
+def _index(header: Header, patient: bytes | None, kind: Kind) -> content_pb.Index:
+    index = content_pb.Index(control_id=header.control_id, charset=kind.charset)
     if patient:
         value, _, system = patient.decode("utf-8", "backslashreplace").rpartition("^")
         index.patient.add(system=system, value=value)
     return index
 
 
-__all__ = ["CONTENT_TYPE", "Intent", "control_id_of", "message_id", "to_event"]
+__all__ = ["CONTENT_TYPE", "Intent", "Kind", "control_id_of", "kind_of", "message_id", "to_event"]

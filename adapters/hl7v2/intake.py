@@ -19,17 +19,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.contract import AdapterRuntime
-from adapters.hl7v2.codec.acknowledgement import (
-    AckCode,
-    AckError,
-    Condition,
-    build_acknowledgement,
-)
+from adapters.hl7v2.codec.ack_codes import AckCode, AckError, Condition
+from adapters.hl7v2.codec.acknowledgement import build_acknowledgement
 from adapters.hl7v2.codec.errors import Hl7Error
 from adapters.hl7v2.codec.header import Header, peek, peek_batch
 from adapters.hl7v2.codec.mllp import FrameProblem, Problem
 from adapters.hl7v2.config import MllpServerConfig
 from adapters.hl7v2.convert import Intent, to_event
+from adapters.hl7v2.habits import Habit, Habits, single_code
 from adapters.hl7v2.receipts import ReceiptWaiter
 from adapters.hl7v2.verdict import (
     ACCEPTED,
@@ -70,7 +67,7 @@ class Intake:
             random_bytes=runtime.random.randbytes,
         )
         self._receipts = ReceiptWaiter(config, runtime.events)
-        self._processing_ids = frozenset(config.processing_ids)
+        self._habits = Habits(config)
         self._answers = itertools.count(1)
         self._run = f"{runtime.random.getrandbits(40):010X}"
         self.trouble = ""
@@ -81,13 +78,17 @@ class Intake:
         try:
             header = peek(message, charset=self._config.charset)
         except Hl7Error as error:
-            return self._without_header(message, error)
-        verdict = self._check(header)
+            self._count("message_refused", error.code)
+            return Reply(close=True)
+        habit = self._habits.of(header)
+        verdict = habit.refusal
         message_id = b""
         if verdict is None:
-            verdict, message_id = await self._store(message, header)
-        if not self._config.ack.needs_receipts or verdict is not ACCEPTED:
+            verdict, message_id = await self._store(message, header, habit)
+        if verdict is not ACCEPTED:
             return Reply(now=self._answer(header, verdict, self._single_code(header, verdict)))
+        if not self._config.ack.needs_receipts:
+            return Reply(now=self._accepted(header, habit))
         return await self._reply_with_receipts(header, message_id)
 
     async def _reply_with_receipts(self, header: Header, message_id: bytes) -> Reply:
@@ -138,22 +139,14 @@ class Intake:
         )
         return Reply(now=self._answer(header, verdict, application_code("AL", verdict)))
 
-    def _check(self, header: Header) -> Verdict | None:
-        processing_id = header.processing_id
-        if processing_id and processing_id not in self._processing_ids:
-            return Verdict(
-                kind=VerdictKind.REJECT,
-                text="processing id is not accepted here (processing_ids)",
-                condition=Condition.UNSUPPORTED_PROCESSING_ID,
-                location="MSH-11",
-                reason="processing_id",
-            )
-        return None
-
-    async def _store(self, message: bytes, header: Header) -> tuple[Verdict, bytes]:
+    async def _store(self, message: bytes, header: Header, habit: Habit) -> tuple[Verdict, bytes]:
         try:
             event = to_event(
-                message, header, self._intent, received_ms=self._runtime.clock.now_ms()
+                message,
+                header,
+                self._intent,
+                received_ms=self._runtime.clock.now_ms(),
+                kind=habit.kind,
             )
             stored = await self._runtime.events.publish(
                 event, timeout_s=self._config.publish_timeout_s
@@ -181,14 +174,21 @@ class Intake:
         return self._answer(header, verdict, code)
 
     def _single_code(self, header: Header, verdict: Verdict) -> AckCode | None:
-        """The code of the one answer: what the sender asked for, first the accept answer, else the application's."""
-        original = not header.raw(15) and not header.raw(16)
-        code = accept_code(header.accept_acknowledgement, verdict) or application_code(
-            header.application_acknowledgement, verdict
+        return single_code(header, verdict, self._config)
+
+    def _accepted(self, header: Header, habit: Habit) -> bytes | None:
+        """The one answer to a message that is stored, as `_answer` would build it."""
+        self._count("message_answered", habit.code.value if habit.code else "none")
+        if habit.answer is None:
+            return None
+        return habit.answer.fill(
+            control_id=self._own_control_id(),
+            now_ms=self._runtime.clock.now_ms(),
+            answered=header.raw(10),
         )
-        if code is None and (original or self._config.always_answer):
-            code = application_code("AL", verdict)
-        return code
+
+    def _own_control_id(self) -> str:
+        return f"{self._run}{next(self._answers)}"
 
     def _answer(self, header: Header, verdict: Verdict, code: AckCode | None) -> bytes | None:
         """Build the answer, or pass the destination's own on."""
@@ -209,7 +209,7 @@ class Intake:
         return build_acknowledgement(
             header,
             code,
-            control_id=f"{self._run}{next(self._answers)}",
+            control_id=self._own_control_id(),
             now_ms=self._runtime.clock.now_ms(),
             text=verdict.text,
             errors=errors,
