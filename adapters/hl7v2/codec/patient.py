@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from adapters.hl7v2.codec.charset import Charset, Structure, candidates, transcode
+from adapters.hl7v2.codec.delimiters import Delimiters
 from adapters.hl7v2.codec.errors import CharsetError
 from adapters.hl7v2.codec.header import Header, peek
 
@@ -31,9 +32,10 @@ def patient_key(
         return None
     if not line.isascii() or b"\x1b" in line:
         line = _splittable(line, header, charset)
-    fields = line.split(header.delimiters.field, 5)
+    marks = header.delimiters
+    fields = line.split(marks.field, 5)
     for number in _IDENTIFIER_FIELDS:
-        if number < len(fields) and (key := _identifier(fields[number], header)):
+        if number < len(fields) and (key := _identifier(fields[number], marks)):
             return key
     return None
 
@@ -46,7 +48,7 @@ def _patient_segment(raw: bytes, header: Header) -> bytes | None:
         except CharsetError:
             return None
     # a line feed is data in a message whose MSH ends in CR
-    feed = raw[end : end + 1] == b"\n"
+    feed = raw.startswith(b"\n", end)
     wanted = b"PID" + header.delimiters.field
     start = -1
     for terminator in (b"\n", b"\r") if feed else (b"\r", b"\r\n"):
@@ -54,8 +56,12 @@ def _patient_segment(raw: bytes, header: Header) -> bytes | None:
         start = found + len(terminator) if found >= 0 else start
     if start < 0:
         return None
-    stops = [raw.find(b"\r", start), raw.find(b"\n", start) if feed else -1]
-    return raw[start : min((stop for stop in stops if stop >= 0), default=len(raw))].rstrip(b"\x1c")
+    stop = raw.find(b"\r", start)
+    stop = stop if stop >= 0 else len(raw)
+    if feed:
+        line_feed = raw.find(b"\n", start, stop)
+        stop = line_feed if line_feed >= 0 else stop
+    return raw[start:stop].rstrip(b"\x1c")
 
 
 def _splittable(line: bytes, header: Header, charset: str | None) -> bytes:
@@ -68,8 +74,7 @@ def _splittable(line: bytes, header: Header, charset: str | None) -> bytes:
     return transcode(line, own)
 
 
-def _identifier(field: bytes, header: Header) -> bytes | None:
-    marks = header.delimiters
+def _identifier(field: bytes, marks: Delimiters) -> bytes | None:
     repetitions = field.split(marks.repetition, _TRIED) if marks.repetition else [field]
     for repetition in repetitions[:_TRIED]:
         parts = repetition.split(marks.component, 4) if marks.component else [repetition]
