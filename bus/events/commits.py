@@ -1,7 +1,9 @@
-"""Group commit into one stream: what gathered is sealed as one batch and stored with one call, one commit at a time.
+"""Group commit into one stream: what gathered is sealed as one batch and stored with one call.
 
-One at a time keeps the order of publish calls through doubt and resend, and lets groups grow exactly as much as the
-store is slow: no timer decides.
+Groups grow exactly as much as the store is slow; no timer decides. A server answers a group only when all of it is on
+disk, so what waits is divided into two commits under way, and one half is read, sealed and answered while the other is
+written. From `large_group` events on, one commit takes everything: the store takes many at once for the price of few.
+`EventStore.store` keeps the order of calls through doubt and resend.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bus.envelope.types import Plain, SealedEnvelope
 from bus.events.group import Entry, Group
@@ -20,6 +23,9 @@ from bus.transport.protocol import EventStore, Outgoing, Stored
 from schemas.errors import MeshError, Unavailable
 
 _log = logger(__name__)
+_COMMITS_UNDER_WAY: Final = 2
+_WORTH_A_COMMIT: Final = 4
+"""Fewer events wait for the commit under way instead of taking a signature of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,8 @@ class CommitLimits:
     commit_messages: int = 256
     """Leaves under one signature: larger costs a longer proof in each envelope."""
     commit_bytes: int = 4 * 1024 * 1024
+    large_group: int = 48
+    """From so many events on they go as one commit, alone: twice the size at which the store makes a batch of them."""
 
 
 Seal = Callable[[Sequence[Plain]], Awaitable[Sequence[SealedEnvelope | MeshError]]]
@@ -58,8 +66,11 @@ class Commits:
         self._counters = counters
         self._limits = limits
         self._group = Group(max_messages=limits.gathered_messages, max_bytes=limits.gathered_bytes)
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        """Events of the running commits without an answer yet."""
         self._begin_planned = False
+        self._stopped = False
 
     async def add(self, entry: Entry) -> None:
         """Let an event join the next commit; returns when it was admitted."""
@@ -70,46 +81,73 @@ class Commits:
             await place
 
     def _plan(self) -> None:
-        if self._running is None and not self._begin_planned:
-            self._begin_planned = True
-            # everything published in this turn of the loop joins the first commit
-            asyncio.get_running_loop().call_soon(self._begin)
+        if self._begin_planned or not len(self._group) or not self._may_begin():
+            return
+        self._begin_planned = True
+        # everything published in this turn of the loop joins the same commit
+        asyncio.get_running_loop().call_soon(self._begin)
+
+    def _may_begin(self) -> bool:
+        if self._stopped:
+            return False
+        return not self._running or (
+            len(self._running) < _COMMITS_UNDER_WAY
+            and len(self._group) >= _WORTH_A_COMMIT
+            and not self._is_large()
+        )
+
+    def _is_large(self) -> bool:
+        return len(self._group) + self._under_way >= self._limits.large_group
 
     def _begin(self) -> None:
         self._begin_planned = False
-        self._running = asyncio.create_task(self._run(), name=f"commits into {self._stream}")
+        if not self._may_begin():
+            return
+        waiting = len(self._group) + self._under_way
+        share = max(_WORTH_A_COMMIT, -(-waiting // _COMMITS_UNDER_WAY))
+        entries = self._take(waiting if self._is_large() else share)
+        if entries:
+            self._under_way += len(entries)
+            task = asyncio.create_task(self._run(entries), name=f"commit into {self._stream}")
+            self._running.add(task)
+        self._plan()
 
     async def settled(self) -> None:
         """Return when nothing is gathered or under way."""
-        while self._begin_planned or self._running is not None:
-            if self._running is None:
-                await asyncio.sleep(0)
+        while self._begin_planned or self._running:
+            if self._running:
+                await asyncio.wait(self._running)
             else:
-                await asyncio.wait([self._running])
+                await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Stop at once: callers get `Unavailable`, and what was under way has an unknown fate."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        self._stopped = True
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
         error = Unavailable("publishing stopped before the event was known to be stored")
-        while entries := self._take():
+        while entries := self._take(len(self._group)):
             for entry in entries:
                 _fail(entry, error)
 
-    def _take(self) -> list[Entry]:
+    def _take(self, most: int) -> list[Entry]:
         return self._group.take(
-            max_messages=self._limits.commit_messages, max_bytes=self._limits.commit_bytes
+            max_messages=max(1, min(most, self._limits.commit_messages)),
+            max_bytes=self._limits.commit_bytes,
         )
 
-    async def _run(self) -> None:
+    async def _run(self, entries: list[Entry]) -> None:
         try:
-            while len(self._group):
-                entries = self._take()
-                if entries:
-                    await self._commit_or_fail(entries)
+            await self._commit_or_fail(entries)
         finally:
-            self._running = None
+            task = asyncio.current_task()
+            if task is not None:
+                self._running.discard(task)
+            self._under_way -= len(entries)
+            self._plan()
 
     async def _commit_or_fail(self, entries: list[Entry]) -> None:
         try:
@@ -146,27 +184,29 @@ class Commits:
         if batch:
             now_s = asyncio.get_running_loop().time()
             longest_s = max(entry.deadline_s for entry in ready) - now_s
-            results = await self._store.store(batch, timeout_s=max(0.001, longest_s))
-            self._answer(ready, results)
+            await self._store.store(
+                batch,
+                timeout_s=max(0.001, longest_s),
+                settled=lambda place, result: self._answer(ready[place], result),
+            )
+            self._counters.add("commit_made", who=self._stream)
 
-    def _answer(self, entries: Sequence[Entry], results: Sequence[Stored | MeshError]) -> None:
-        self._counters.add("commit_made", who=self._stream)
-        for entry, result in zip(entries, results, strict=True):
-            if isinstance(result, MeshError):
-                self._counters.add("publish_failed", who=self._stream, reason=result.code)
-                _fail(entry, result)
-                continue
-            kind = "message_stored_before" if result.duplicate else "message_stored"
-            self._counters.add(kind, who=self._stream)
-            if not entry.result.done():
-                entry.result.set_result(
-                    StoredEvent(
-                        message_id=entry.message_id,
-                        stream=result.stream,
-                        seq=result.seq,
-                        duplicate=result.duplicate,
-                    )
+    def _answer(self, entry: Entry, result: Stored | MeshError) -> None:
+        if isinstance(result, MeshError):
+            self._counters.add("publish_failed", who=self._stream, reason=result.code)
+            _fail(entry, result)
+            return
+        kind = "message_stored_before" if result.duplicate else "message_stored"
+        self._counters.add(kind, who=self._stream)
+        if not entry.result.done():
+            entry.result.set_result(
+                StoredEvent(
+                    message_id=entry.message_id,
+                    stream=result.stream,
+                    seq=result.seq,
+                    duplicate=result.duplicate,
                 )
+            )
 
 
 def _fail(entry: Entry, error: MeshError) -> None:

@@ -254,9 +254,16 @@ class EventStore(Protocol):
         ...
 
     async def store(
-        self, batch: Sequence[Outgoing], *, timeout_s: float
+        self,
+        batch: Sequence[Outgoing],
+        *,
+        timeout_s: float,
+        settled: Callable[[int, Stored | MeshError], None] | None = None,
     ) -> list[Stored | MeshError]:
         """Store messages of one stream in their order; one truthful result each, in the order given.
+
+        `settled` is called with the place and the result of each message as soon as it is known, maybe before the call
+        returns. Several calls may be under way: what they store keeps the order in which the calls were made.
 
         Resends on doubt (time-out, reconnect) until the deadline; a message whose fate stays unknown gives
         `DeadlineExceeded` or `Unavailable`, and sending it again with the same id is safe.

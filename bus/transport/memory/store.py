@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bus.transport.memory.consumers import MemoryConsumer
 from bus.transport.memory.core import Core
@@ -45,14 +45,23 @@ class MemoryStore:
         return stream.state()
 
     async def store(
-        self, batch: Sequence[Outgoing], *, timeout_s: float
+        self,
+        batch: Sequence[Outgoing],
+        *,
+        timeout_s: float,
+        settled: Callable[[int, Stored | MeshError], None] | None = None,
     ) -> list[Stored | MeshError]:
         """Store messages in their order; one result each. While cut, waits until the deadline."""
         try:
             await self._link.ready(timeout_s)
         except MeshError as error:
-            return [error] * len(batch)
-        return [self._store(message) for message in batch]
+            results: list[Stored | MeshError] = [error] * len(batch)
+        else:
+            results = [self._store(message) for message in batch]
+        if settled is not None:
+            for place, result in enumerate(results):
+                settled(place, result)
+        return results
 
     def _store(self, message: Outgoing) -> Stored | MeshError:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bus.transport.nats.api import JetStream
@@ -12,6 +12,7 @@ from bus.transport.nats.errors import ATOMIC_DISABLED
 from bus.transport.nats.monitor import Monitor
 from bus.transport.nats.storing import MAX_ATOMIC, Batch, Doubt, Result
 from bus.transport.nats.streams import Streams
+from bus.transport.nats.turns import Turn, Turns
 from bus.transport.protocol import (
     ConsumerEvents,
     ConsumerSpec,
@@ -21,6 +22,7 @@ from bus.transport.protocol import (
     NoResponders,
     NotFound,
     Outgoing,
+    Stored,
     StreamFull,
     StreamSpec,
     StreamState,
@@ -39,6 +41,7 @@ class NatsStore:
         self._connection = jetstream.connection
         self._monitor = monitor
         self._streams = Streams(jetstream, monitor)
+        self._turns = Turns()
         self._single: set[str] = set()
         """First two tokens of subjects whose stream takes no atomic batch."""
 
@@ -47,42 +50,74 @@ class NatsStore:
         self._single.clear()
         return await self._streams.ensure(spec)
 
-    async def store(self, batch: Sequence[Outgoing], *, timeout_s: float) -> list[Result]:
+    async def store(
+        self,
+        batch: Sequence[Outgoing],
+        *,
+        timeout_s: float,
+        settled: Callable[[int, Result], None] | None = None,
+    ) -> list[Result]:
         """Store messages of one stream in their order; one truthful result each."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
-        work = Batch(self._connection, self._jetstream.requests, batch, end, self._explain)
+        turn = self._turns.take()
+
+        def settle(index: int, result: Result) -> None:
+            if isinstance(result, Stored):
+                self._turns.stored(turn)
+            if settled is not None:
+                settled(index, result)
+
+        work = Batch(self._connection, self._jetstream.requests, batch, end, self._explain, settle)
+        late = "not sent: the deadline passed while an earlier one was in doubt"
         try:
-            await self._connection.ready(timeout_s)
+            async with asyncio.timeout_at(end):
+                await self._connection.ready(timeout_s)
+                await self._turns.to_send(turn, lambda: self._connection.generation)
             work.refuse_oversized()
-            await self._store(work, batch)
-        except Closed as closed:
-            work.fail(closed)
-        except Unavailable as gone:
+            await self._store(work, batch, turn)
+        except (Closed, Unavailable) as gone:
             work.fail(gone)
-        work.fail(
-            DeadlineExceeded("not sent: the deadline passed while an earlier one was in doubt")
-        )
+        except TimeoutError as error:
+            work.fail(error if isinstance(error, MeshError) else DeadlineExceeded(late))
+        finally:
+            self._turns.leave(turn)
+        work.fail(DeadlineExceeded(late))
         return work.results()
 
-    async def _store(self, work: Batch, batch: Sequence[Outgoing]) -> None:
+    async def _store(self, work: Batch, batch: Sequence[Outgoing], turn: Turn) -> None:
         todo = work.open()
+        generation = self._connection.generation
+
+        def sent() -> None:
+            self._turns.sent(turn, generation)
+
         if len(todo) < self._connection.options.atomic_threshold or self._takes_single(batch):
-            await work.pipeline(todo)
-            await work.one_by_one(todo)
+            await work.pipeline(todo, sent)
+            await self._mend(work, todo, turn)
             return
         for start in range(0, len(todo), MAX_ATOMIC):
             part = todo[start : start + MAX_ATOMIC]
             try:
+                # A refused batch is sent again one by one, so nothing may follow before its answer.
                 refused = await work.atomic(part) if len(part) > 1 else {}
             except Doubt:
                 self._connection.counters.add("store_in_doubt", who=self._connection.name)
                 refused = {}
             if refused is not None:
                 self._learn(refused.get("err_code"), batch)
-                await work.one_by_one(part)
+                await self._mend(work, part, turn)
             if work.stuck:
                 return
+
+    async def _mend(self, work: Batch, indexes: list[int], turn: Turn) -> None:
+        """Send again what is in doubt, where that keeps the order of the calls."""
+        if not set(indexes) & set(work.open()):
+            return
+        if await self._turns.to_mend(turn):
+            await work.one_by_one(indexes)
+        else:
+            work.fail(DeadlineExceeded("the store answered a later call but not this one"))
 
     def _takes_single(self, batch: Sequence[Outgoing]) -> bool:
         return bool(batch) and _family(batch[0].subject) in self._single

@@ -7,6 +7,8 @@ again in the same order is harmless: the server knows the ids, and the first cop
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -52,12 +54,14 @@ class Batch:
         messages: Sequence[Outgoing],
         end: float,
         explain: Callable[[str, MeshError], Awaitable[MeshError | None]],
+        settled: Callable[[int, Result], None] | None = None,
     ) -> None:
         self._connection = connection
         self._requests = requests
         self._messages = messages
         self._end = end
         self._explain = explain
+        self._settled = settled
         self._loop = asyncio.get_running_loop()
         self._results: list[Result | None] = [None] * len(messages)
         self._verdict: MeshError | None = None
@@ -73,8 +77,10 @@ class Batch:
         return any(isinstance(result, _Unknown) for result in self._results)
 
     def settle(self, index: int, result: Result) -> None:
-        """Give a message its result."""
+        """Give a message its result, and tell who waits for it."""
         self._results[index] = result
+        if self._settled is not None:
+            self._settled(index, result)
 
     def open(self) -> list[int]:
         """Which messages have no result yet."""
@@ -99,24 +105,38 @@ class Batch:
 
     # -- the three ways ------------------------------------------------------------------------
 
-    async def pipeline(self, indexes: list[int]) -> None:
-        """Send all, then wait for all. What stays open afterwards is in doubt and may be sent again, in order."""
+    async def pipeline(self, indexes: list[int], sent: Callable[[], None]) -> None:
+        """Send all, then wait for all. What stays open afterwards is in doubt and may be sent again, in order.
+
+        `sent` is called when everything is on its way, unless something could not be sent.
+        """
         answers: list[asyncio.Future[Answer]] = []
         for index in indexes:
             try:
-                answers.append(await self._send(index))
+                answer = await self._send(index)
+                answer.add_done_callback(functools.partial(self._take_early, index))
+                answers.append(answer)
             except Unavailable:
                 break  # what was not sent stays open
             except MeshError as error:
                 self.settle(index, error)
                 break
+        if len(answers) == len(indexes):
+            sent()
         if answers:
             await asyncio.wait(answers, timeout=self._patience())
         for index, answer in zip(indexes, answers, strict=False):
-            if answer.done():
+            if answer.done() and self._results[index] is None:
                 self._take(index, answer.result())
             answer.cancel()
         self._keep_order(indexes)
+
+    def _take_early(self, index: int, answer: asyncio.Future[Answer]) -> None:
+        """A message that is stored is answered at once; everything else is judged with the whole batch."""
+        if answer.cancelled() or not isinstance(answer.result(), Incoming):
+            return
+        with contextlib.suppress(Doubt, MeshError):
+            self.settle(index, _stored(answer.result()))
 
     def _take(self, index: int, answer: Answer) -> None:
         try:

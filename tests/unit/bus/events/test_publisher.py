@@ -63,7 +63,9 @@ def test_what_comes_while_a_commit_is_under_way_makes_the_next_group(tmp_path: P
         await asyncio.sleep(0.5)
         service.transport.reconnect()
         await asyncio.gather(first, *second)
-        assert service.seals.batches == [3, 47]
+        # what gathered is divided, so that one half can be sealed while the other is stored
+        assert service.seals.batches[:2] == [3, 24]
+        assert sum(service.seals.batches) == 50
         assert await bodies(service) == [f"0:{n}".encode() for n in range(50)]
 
     run_jumping(main())
@@ -139,7 +141,7 @@ def test_a_caller_that_leaves_before_its_commit_sends_nothing(tmp_path: Path) ->
         _, service = await site(tmp_path)
         service.transport.disconnect()
         under_way = asyncio.create_task(service.events.publish(event(0)))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # fewer than make a commit of their own wait for the one under way
         with pytest.raises(DeadlineExceeded, match="same message id"):
             await service.events.publish(event(1), timeout_s=1.0)
         leaving = asyncio.create_task(service.events.publish(event(2)))

@@ -86,7 +86,7 @@ def batch_of(
 
 async def store(batch: Batch) -> list[Stored | MeshError]:
     todo = batch.open()
-    await batch.pipeline(todo)
+    await batch.pipeline(todo, lambda: None)
     await batch.one_by_one(todo)
     batch.fail(DeadlineExceeded("not sent"))
     return batch.results()
