@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -26,7 +26,7 @@ _CLOSE_S: Final = 5.0
 class Works(Protocol):
     """What a connection needs of its server."""
 
-    async def accept(self, message: bytes) -> Reply:
+    def accept(self, message: bytes) -> Awaitable[Reply]:
         """Store one message; say what to answer."""
         ...
 
@@ -212,7 +212,7 @@ class MllpConnection(asyncio.Protocol):
         for event in events:
             if isinstance(event, Frame):
                 self._inbox_bytes += len(event.payload)
-        self._inbox.extend(events)
+            self._inbox.append(event)
         if len(self._inbox) >= _INBOX_MESSAGES or self._inbox_bytes >= _INBOX_BYTES:
             self._set_reading(wanted=False)
         if not self._working:
@@ -259,7 +259,10 @@ class MllpConnection(asyncio.Protocol):
         while wait_s := self._works.delay_s(self.address):  # noqa: ASYNC110 (the bucket says when)
             await asyncio.sleep(wait_s)
         reply = await self._works.accept(message)
-        await self._send(reply.now)
+        if reply.now is not None:
+            if not self._writable.is_set():
+                await self._writable.wait()
+            self._write(reply.now)
         if reply.later is not None:
             await self._owe(asyncio.get_running_loop().create_task(reply.later()))
         elif reply.close:
@@ -276,9 +279,11 @@ class MllpConnection(asyncio.Protocol):
             self._ending = True
 
     async def _send(self, answer: bytes | None) -> None:
-        if answer is None:
-            return
-        await self._writable.wait()
+        if answer is not None:
+            await self._writable.wait()
+            self._write(answer)
+
+    def _write(self, answer: bytes) -> None:
         if self._lost or self._transport is None or self._transport.is_closing():
             self._report("answer_undeliverable", "connection_lost", len(answer))
             return

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+from collections.abc import Awaitable
 from typing import Final
 
 from adapters.contract import AdapterRuntime, Condition, Health
@@ -144,9 +145,9 @@ class MllpServer:
 
     # what a connection needs
 
-    async def accept(self, message: bytes) -> Reply:
+    def accept(self, message: bytes) -> Awaitable[Reply]:
         """Store one message; say what to answer."""
-        return await self._intake.accept(message)
+        return self._intake.accept(message)
 
     def refuse(self, problem: Problem) -> bytes | None:
         """The negative answer to a bad frame, if one can be addressed."""
