@@ -177,7 +177,8 @@ class MllpServerConfig(AdapterConfig):
     frame_timeout_s: float = Field(
         default=60.0,
         gt=0,
-        description="A message must be complete so long after its first byte: ends slow drips, and peers that speak another protocol.",
+        description="A message must be complete so long after its first byte: ends slow drips, and "
+        "peers that speak another protocol.",
     )
     publish_timeout_s: float = Field(
         default=20.0,

@@ -57,8 +57,8 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, messag
 
 
 def read_answer(answer: bytes) -> tuple[str, bytes]:
-    """(code, MSA-2) of an acknowledgement."""
-    segments = answer.split(b"\r")
+    """(code, MSA-2) of an acknowledgement, in its frame or out of it."""
+    segments = answer[answer.find(START) + 1 :].split(b"\r")
     separator = segments[0][3:4]
     msa = next(segment for segment in segments if segment.startswith(b"MSA")).split(separator)
     return msa[1].decode(), msa[2]

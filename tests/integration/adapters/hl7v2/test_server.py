@@ -431,6 +431,7 @@ async def test_peer_that_speaks_another_protocol_is_cut_and_padding_between_fram
             return counters.get("connection_cut", reason="frame_timeout") == 1
 
         await eventually(cut, what="browser cut")
+        assert await browser.closed() == b""
         assert (await padding.ask(message("C2"))).code is AckCode.AA
         padding.close()
 
