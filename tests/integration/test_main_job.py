@@ -31,7 +31,11 @@ def corpus() -> list[bytes]:
             ]
             for begin, end in zip(starts, [*starts[1:], len(raw)], strict=True):
                 message = raw[begin:end]
-                if message.startswith(b"MSH|") and b"\x1c" not in message and b"\x0b" not in message:
+                if (
+                    message.startswith(b"MSH|")
+                    and b"\x1c" not in message
+                    and b"\x0b" not in message
+                ):
                     messages[message] = None
     assert len(messages) > 350
     return list(messages)
