@@ -78,8 +78,7 @@ class Intake:
         try:
             header = peek(message, charset=self._config.charset)
         except Hl7Error as error:
-            self._count("message_refused", error.code)
-            return Reply(close=True)
+            return self._without_header(message, error)
         habit = self._habits.of(header)
         verdict = habit.refusal
         message_id = b""
