@@ -51,12 +51,14 @@ class Group:
         )
 
     def offer(self, entry: Entry) -> asyncio.Future[None] | None:
-        """Admit an event now (None), or return what resolves when it was admitted in its turn."""
+        """Admit an event now (None), or return what resolves when it was admitted in its turn or has its result."""
         if not self._line and self._fits(entry):
             self._admit(entry)
             return None
         place: asyncio.Future[None] = entry.result.get_loop().create_future()
         self._line.append((entry, place))
+        # whose time runs out in line is not left standing there
+        entry.result.add_done_callback(lambda _: _leave(place))
         return place
 
     def _admit(self, entry: Entry) -> None:
@@ -87,8 +89,12 @@ class Group:
                     return
                 self._admit(entry)
             self._line.popleft()
-            if not place.done():
-                place.set_result(None)
+            _leave(place)
+
+
+def _leave(place: asyncio.Future[None]) -> None:
+    if not place.done():
+        place.set_result(None)
 
 
 __all__ = ["Entry", "Group"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from bus.envelope.types import EpochId, Plain, SealedEnvelope
 from bus.events.commits import CommitLimits, Commits
@@ -53,27 +54,30 @@ class Publisher:
         """
         if self._closed:
             raise Closed("this publisher was stopped")
-        subjects.subject(event.subject)
-        stream = stream_for(event.subject, self._site)
+        stream = _stream_of(event.subject, self._site)
         message_id = event.message_id or self._fresh_id()
         if len(message_id) != MESSAGE_ID_BYTES:
             raise ValueError(f"a message id has {MESSAGE_ID_BYTES} bytes, not {len(message_id)}")
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         entry = Entry(event, message_id, deadline_s, loop.create_future())
+        timer = loop.call_at(deadline_s, self._expire, entry, stream, timeout_s)
         try:
-            async with asyncio.timeout_at(deadline_s):
-                await self._into(stream).add(entry)
-                return await entry.result
-        except TimeoutError as late:
-            if isinstance(late, MeshError):
-                raise
-            self._counters.add("publish_failed", who=stream, reason=DeadlineExceeded.code)
-            raise DeadlineExceeded(
-                f"not known to be stored within {timeout_s} s; sending it again with the same message id is safe"
-            ) from None
+            await self._into(stream).add(entry)
+            return await entry.result
         finally:
+            timer.cancel()
             _abandon(entry)
+
+    def _expire(self, entry: Entry, stream: str, timeout_s: float) -> None:
+        if entry.gone:
+            return
+        self._counters.add("publish_failed", who=stream, reason=DeadlineExceeded.code)
+        entry.result.set_exception(
+            DeadlineExceeded(
+                f"not known to be stored within {timeout_s} s; sending it again with the same message id is safe"
+            )
+        )
 
     def _into(self, stream: str) -> Commits:
         commits = self._commits.get(stream)
@@ -140,6 +144,11 @@ class Publisher:
         self._closed = True
         for commits in self._commits.values():
             await commits.stop()
+
+
+@lru_cache(maxsize=4096)
+def _stream_of(subject: str, site: SiteId) -> str:
+    return stream_for(subjects.subject(subject), site)
 
 
 def _abandon(entry: Entry) -> None:

@@ -177,6 +177,37 @@ def test_gathering_is_bounded_and_those_in_line_keep_their_order(tmp_path: Path)
     run_jumping(main())
 
 
+def test_a_caller_whose_time_runs_out_in_line_is_told_then_and_sends_nothing(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        bench, service = await site(tmp_path)
+        publisher = Publisher(
+            site=SITE,
+            store=service.transport.store,
+            seals=service.seals,
+            clock=LoopClock(),
+            counters=bench.counters,
+            fresh_id=lambda: bench.chance.randbytes(16),
+            limits=CommitLimits(gathered_messages=1),
+        )
+        service.transport.disconnect()
+        under_way = asyncio.create_task(publisher.publish(event(0), timeout_s=60))
+        await asyncio.sleep(0.1)
+        admitted = asyncio.create_task(publisher.publish(event(1), timeout_s=60))
+        await asyncio.sleep(0.1)
+        before_s = asyncio.get_running_loop().time()
+        with pytest.raises(DeadlineExceeded, match="same message id"):
+            await publisher.publish(event(2), timeout_s=1.0)
+        assert asyncio.get_running_loop().time() - before_s == pytest.approx(1.0)
+        assert bench.counters.get("publish_failed", reason="deadline_exceeded") == 1
+        service.transport.reconnect()
+        await asyncio.gather(under_way, admitted)
+        assert await bodies(service) == [b"0:0", b"0:1"]
+
+    run_jumping(main())
+
+
 def test_a_large_event_passes_alone_though_it_exceeds_the_bound(tmp_path: Path) -> None:
     async def main() -> None:
         bench, service = await site(tmp_path)
