@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 
 from tests.peers.sender import Tally, control_id, send_all, synthetic
 from tests.peers.sink import Journal
@@ -43,8 +44,16 @@ class Load:
         for control, digest in journal.received:
             assert digests.get(digest) == control, "a message that nobody sent"
         assert self.tally.mismatched == 0
+        self.check_order(received)
+        repeated = sum(count - 1 for count in Counter(received).values())
+        assert repeated <= duplicates_allowed, (
+            f"{repeated} duplicates, at most {duplicates_allowed} can be explained"
+        )
+
+    def check_order(self, controls: Sequence[str]) -> None:
+        """Each patient's messages came for the first time in the order in which they were sent."""
         first: dict[str, int] = {}
-        for place, control in enumerate(received):
+        for place, control in enumerate(controls):
             first.setdefault(control, place)
         for batch in self.batches:
             by_patient: dict[int, list[int]] = {}
@@ -52,7 +61,3 @@ class Load:
                 by_patient.setdefault(n % 5, []).append(first[control_id(message).decode()])
             for places in by_patient.values():
                 assert places == sorted(places), "a patient's messages changed their order"
-        repeated = sum(count - 1 for count in Counter(received).values())
-        assert repeated <= duplicates_allowed, (
-            f"{repeated} duplicates, at most {duplicates_allowed} can be explained"
-        )

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import os
+import random
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ class Behaviour:
     """Answer `code` to that many messages, and AA afterwards; 0: to all."""
     silent_for_first: int = 0
     """Do not answer that many messages at all, and close the connection instead."""
+    whims: random.Random | None = None
+    """Given: one message in twenty is met by hanging up, one in ten by AE or AR; delays go up to twice `delay_s`."""
     journal: int = -1
     messages: int = 0
     connections: int = 0
@@ -64,10 +67,15 @@ class Receiver(asyncio.Protocol):
         control = header[9] if len(header) > 9 else b""
         digest = hashlib.sha256(raw).hexdigest().encode()
         os.write(b.journal, b"R %s %s %d\n" % (control or b"-", digest, self.number))
-        if number <= b.silent_for_first:
+        code = b.code if not b.code_for_first or number <= b.code_for_first else "AA"
+        delay_s, silent = b.delay_s, number <= b.silent_for_first
+        if b.whims is not None:
+            silent |= b.whims.random() < 0.05
+            code = b.whims.choice(("AE", "AR")) if b.whims.random() < 0.1 else code
+            delay_s *= b.whims.uniform(0, 2)
+        if silent:
             self.transport.abort()
             return
-        code = b.code if not b.code_for_first or number <= b.code_for_first else "AA"
         answer = (
             START
             + b"MSH|^~\\&|SINK|HIS|MESH|X|20260101000000||ACK|S%d|P|2.5.1\rMSA|%s|"
@@ -76,8 +84,8 @@ class Receiver(asyncio.Protocol):
             + b"\r"
             + END
         )
-        if b.delay_s:
-            asyncio.get_running_loop().call_later(b.delay_s, self.answer, answer, control, code)
+        if delay_s:
+            asyncio.get_running_loop().call_later(delay_s, self.answer, answer, control, code)
         else:
             self.answer(answer, control, code)
 
@@ -95,6 +103,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         code=arguments.code,
         code_for_first=arguments.code_for_first,
         silent_for_first=arguments.silent_for_first,
+        whims=None if arguments.whims is None else random.Random(arguments.whims),
         journal=journal,
     )
     loop = asyncio.get_running_loop()
@@ -136,6 +145,7 @@ def main() -> None:
     parser.add_argument("--code", default="AA")
     parser.add_argument("--code-for-first", type=int, default=0)
     parser.add_argument("--silent-for-first", type=int, default=0)
+    parser.add_argument("--whims", type=int, help="seed")
     asyncio.run(serve(parser.parse_args()))
 
 
