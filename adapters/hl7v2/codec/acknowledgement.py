@@ -16,6 +16,8 @@ from adapters.hl7v2.codec.errors import AcknowledgementMalformed, CharsetError
 from adapters.hl7v2.codec.escape import escape, unescape
 from adapters.hl7v2.codec.header import Header, peek
 
+_CODES: Final = {code.value: code for code in AckCode}
+_PLAIN_CODES: Final = {code.value.encode("ascii"): code for code in AckCode}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRIGGER: Final = re.compile(rb"[A-Za-z0-9_]{1,20}\Z")
 _LOCATION: Final = re.compile(
@@ -232,10 +234,12 @@ def parse_acknowledgement(raw: bytes) -> Acknowledgement:
     if header.wide:
         raw = header.wide.decode(raw).encode()
     found: dict[bytes, list[bytes]] = {}
-    for line in re.split(rb"[\r\n]+", raw[header.end :].rstrip(b"\x1c\r\n")):
-        fields = line.split(header.delimiters.field, 12)
-        if fields[0] in (b"MSA", b"ERR"):
-            found.setdefault(fields[0], fields)
+    body = raw[header.end :].rstrip(b"\x1c\r\n").replace(b"\n", b"\r")
+    for line in body.split(b"\r"):
+        if line.startswith((b"MSA", b"ERR")):
+            fields = line.split(header.delimiters.field, 12)
+            if len(fields[0]) == 3:
+                found.setdefault(fields[0], fields)
     if b"MSA" not in found:
         raise AcknowledgementMalformed("the answer has no MSA segment", location="MSA")
     return _acknowledgement(header, found[b"MSA"], found.get(b"ERR", []))
@@ -244,20 +248,23 @@ def parse_acknowledgement(raw: bytes) -> Acknowledgement:
 def _acknowledgement(header: Header, msa: list[bytes], err: list[bytes]) -> Acknowledgement:
     def text(fields: list[bytes], number: int) -> str:
         value = fields[number] if number < len(fields) else b""
-        decoded = value.decode("utf-8" if _decodes(value) else "latin-1")
-        return unescape(decoded, header.delimiters).strip()
+        return unescape(_decoded(value), header.delimiters).strip() if value else ""
 
-    code = text(msa, 1).upper()
-    if code not in AckCode.__members__:
+    code = _PLAIN_CODES.get(msa[1] if len(msa) > 1 else b"") or _CODES.get(text(msa, 1).upper())
+    if code is None:
         raise AcknowledgementMalformed(
             f"the code is none of {', '.join(AckCode)} (HL7 table 0008)", location="MSA-1"
         )
     own = msa[2] if len(msa) > 2 else b""
+    if not err:
+        return Acknowledgement(
+            code=code, control_id=_decoded(own), control_id_bytes=own, text=text(msa, 3)
+        )
     component = header.delimiters.component.decode("ascii")
     coded = text(err, 3)
     return Acknowledgement(
-        code=AckCode(code),
-        control_id=own.decode("utf-8" if _decodes(own) else "latin-1"),
+        code=code,
+        control_id=_decoded(own),
         control_id_bytes=own,
         text=text(msa, 3) or text(err, 8) or text(err, 7),
         error_location=text(err, 2) or text(err, 1),
@@ -266,8 +273,10 @@ def _acknowledgement(header: Header, msa: list[bytes], err: list[bytes]) -> Ackn
     )
 
 
-def _decodes(raw: bytes) -> bool:
-    return UTF_8.accepts(raw)
+def _decoded(raw: bytes) -> str:
+    if raw.isascii():
+        return raw.decode("ascii")
+    return raw.decode("utf-8" if UTF_8.accepts(raw) else "latin-1")
 
 
 __all__ = [

@@ -242,7 +242,10 @@ def test_an_empty_control_id_answers_nothing() -> None:
     assert not parse_acknowledgement(b"MSH|^~\\&|HIS\rMSA|AA\r").answers(header)
 
 
-@pytest.mark.parametrize("raw", [b"MSH|^~\\&|HIS\r", b"MSH|^~\\&|\rMSA|ok|1\r", b"MSH|^~\\&|\rMSA"])
+@pytest.mark.parametrize(
+    "raw",
+    [b"MSH|^~\\&|HIS\r", b"MSH|^~\\&|\rMSA|ok|1\r", b"MSH|^~\\&|\rMSA", b"MSH|^~\\&|\rMSAX|AA|1"],
+)
 def test_what_is_no_acknowledgement_is_an_error(raw: bytes) -> None:
     with pytest.raises(AcknowledgementMalformed):
         parse_acknowledgement(raw)
