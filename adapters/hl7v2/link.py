@@ -60,6 +60,7 @@ class _Wire(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.answers: deque[bytes] = deque()
         self.ended = False
+        self._late = False
         self._arrived = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -87,14 +88,35 @@ class _Wire(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    async def answer(self) -> bytes | None:
-        """The next frame; None when the connection has ended and nothing is left."""
-        while not self.answers:
-            if self.ended:
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self.answers.popleft()
+    async def answer(self, deadline_s: float) -> bytes | None:
+        """The next frame; None when the connection has ended and nothing is left. Raises `TimeoutError`."""
+        self._late = False
+        if not self._is_over:
+            timer = asyncio.get_running_loop().call_at(deadline_s, self._expire)
+            try:
+                while not self._is_over:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+            finally:
+                timer.cancel()
+        if self.answers:
+            return self.answers.popleft()
+        if self.ended:
+            return None
+        raise TimeoutError
+
+    @property
+    def _is_over(self) -> bool:
+        return bool(self.answers) or self.ended or self._late
+
+    def _expire(self) -> None:
+        self._late = True
+        self._arrived.set()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether what was written fits the buffers."""
+        return self._writable.is_set()
 
     async def written(self) -> None:
         """Wait until what was written fits the buffers."""
@@ -142,6 +164,8 @@ class Link:
         wire = await self._alive()
         assert wire.transport is not None  # noqa: S101 (set by connection_made before the wire is returned)
         wire.transport.write(framed)
+        if wire.is_writable:
+            return
         try:
             async with asyncio.timeout(self._ack_timeout_s):
                 await wire.written()
@@ -158,8 +182,7 @@ class Link:
         if wire is None:
             raise self.doubt(LinkState.LOST, "connection_lost", "")
         try:
-            async with asyncio.timeout_at(deadline_s):
-                answer = await wire.answer()
+            answer = await wire.answer(deadline_s)
         except TimeoutError:
             detail = f"no acknowledgement within {self._ack_timeout_s:g} s"
             raise self.doubt(LinkState.SILENT, "ack_timeout", detail) from None
