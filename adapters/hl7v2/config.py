@@ -161,10 +161,11 @@ class MllpServerConfig(AdapterConfig):
         description="Connections of one address; an engine may open many.",
     )
     max_message_bytes: int = Field(
-        default=16 * MIB,
+        default=7 * MIB,
         ge=1024,
         le=512 * MIB,
-        description="Larger messages are rejected (AR). Bounds memory together with max_connections.",
+        description="Larger messages are rejected (AR). Bounds memory together with max_connections. An event has "
+        "7.5 MiB at most, less where the server's max_payload is below 8 MiB.",
     )
     messages_per_second: float = Field(
         default=0.0,

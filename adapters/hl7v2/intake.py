@@ -36,6 +36,8 @@ from adapters.hl7v2.verdict import (
     application_code,
     is_condition,
 )
+from bus.envelope.types import ContentTooLarge
+from bus.transport.protocol import PayloadTooLarge
 from schemas.errors import DeadlineExceeded, MeshError, ResourceExhausted
 
 _RESEND: Final = "sending it again unchanged is safe"
@@ -220,6 +222,13 @@ class Intake:
 
 def _not_stored(error: MeshError) -> Verdict:
     """What a failed publish means to the sender."""
+    if isinstance(error, ContentTooLarge | PayloadTooLarge):  # the text has sizes and a setting, nothing else
+        return Verdict(
+            kind=VerdictKind.REJECT,
+            text=f"not stored: {error}",
+            condition=Condition.VALUE_TOO_LONG,
+            reason=error.code,
+        )
     if isinstance(error, ResourceExhausted):
         text = f"not stored: {error.code}; send it again later"
         return Verdict(kind=VerdictKind.ERROR, text=text, reason=error.code)

@@ -14,13 +14,17 @@ MAX_HEADER_BYTES: Final = 256
 MAX_HEAD_BYTES: Final = 1024
 """A serialised MessageHead: two subjects of 255 characters and about 90 bytes."""
 
+SHELL_BYTES: Final = MAX_HEAD_BYTES + 512
+"""What an envelope has around its content at most: head, and path, signature and framing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds of a sealer or an opener. Whatever is dropped at a bound is found again or refused, never believed."""
 
     max_envelope_bytes: int = 8 << 20
-    """8 MiB. Refused above, before anything is parsed; keep it at or under the server's `max_payload`."""
+    """8 MiB. Refused above, before anything is parsed; events are held further below the server's `max_payload`
+    (`bus.events.sizes`), so that they fit into a dead letter."""
     max_key_package_bytes: int = 512 << 10
     """512 KiB: 256 recipients of suite 2. An inline key package counts on top of `max_envelope_bytes`."""
     max_recipients: int = 256
@@ -59,5 +63,6 @@ __all__ = [
     "MAX_BATCH",
     "MAX_HEADER_BYTES",
     "MAX_HEAD_BYTES",
+    "SHELL_BYTES",
     "Limits",
 ]

@@ -10,7 +10,7 @@ from weakref import WeakSet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bus.envelope.epochs import Epoch, EpochKeys
-from bus.envelope.limits import MAX_BATCH, MAX_HEAD_BYTES, Limits
+from bus.envelope.limits import MAX_BATCH, MAX_HEAD_BYTES, SHELL_BYTES, Limits
 from bus.envelope.merkle import leaf_hash, leaf_prefix, paths, tree
 from bus.envelope.padding import pad_field
 from bus.envelope.scopes import covers
@@ -35,7 +35,6 @@ DEFAULT_TTL_MS: Final = 30 * 86_400_000
 
 _SALT_BYTES: Final = 32
 _RUN_BYTES: Final = 8
-_SHELL_BYTES: Final = 512  # path, signature and framing around header, head and body
 _HEAD_FIXED_BYTES: Final = 128  # a MessageHead without its two subjects
 _LEAF_HASH_BYTES: Final = 32
 
@@ -208,7 +207,7 @@ class Sealer:
     def _plaintext(self, plain: Plain) -> bytes:
         text = plain.content.SerializeToString()
         text += pad_field(len(text))
-        if len(text) > self._limits.max_envelope_bytes - MAX_HEAD_BYTES - _SHELL_BYTES:
+        if len(text) > self._limits.max_envelope_bytes - SHELL_BYTES:
             raise ContentTooLarge(
                 f"a message on {plain.subject} has {len(text)} bytes; its envelope may have "
                 f"{self._limits.max_envelope_bytes} (max_envelope_bytes)"

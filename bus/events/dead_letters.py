@@ -10,9 +10,9 @@ from typing import Final
 from bus.events.items import Item
 from bus.events.protocol import NewEvent
 from bus.events.publisher import Publisher
+from bus.events.sizes import TOO_LARGE, shortened
 from bus.events.streams import derived_id
 from bus.telemetry.counters import Counters
-from bus.transport.protocol import PayloadTooLarge
 from schemas import subjects
 from schemas.clock import Clock
 from schemas.errors import MeshError
@@ -20,7 +20,6 @@ from schemas.generated.medmesh.control.v1 import control_pb2 as control_pb
 
 DEAD_LETTER_TYPE: Final = "medmesh/dead-letter"
 _STORE_TIMEOUT_S: Final = 30.0
-_TOO_LARGE: Final = frozenset({PayloadTooLarge.code, "content_too_large"})
 
 
 class DeadLetterWriter:
@@ -49,9 +48,10 @@ class DeadLetterWriter:
         try:
             await self._publish(item, self._letter(item, with_envelope=True))
         except MeshError as error:
-            if error.code not in _TOO_LARGE:
+            if error.code not in TOO_LARGE:
                 raise
-            # the original stays in its stream, where a replay finds it by its sequence
+            # The carrier's limit was lowered since it was accepted: the original stays in its stream, where a replay
+            # finds it by its sequence.
             await self._publish(item, self._letter(item, with_envelope=False))
         reason = item.failure.reason if item.failure else ""
         self._counters.add("message_dead_lettered", who=self._consumer, reason=reason)
@@ -83,11 +83,11 @@ class DeadLetterWriter:
             envelope=item.sealed if with_envelope else b"",
             message_id=item.envelope.content.id if item.envelope else b"",
             reason=failure.reason if failure else "",
-            detail=failure.detail if failure else "",
+            detail=shortened(failure.detail) if failure else "",
             attempts=item.failures,
             first_attempt_ms=item.first_attempt_ms or now_ms,
             last_attempt_ms=item.last_attempt_ms or now_ms,
-            stack=failure.stack if failure else "",
+            stack=shortened(failure.stack) if failure else "",
         )
 
 

@@ -90,6 +90,7 @@ class MeshEvents:
             clock=clock,
             counters=counters,
             fresh_id=fresh_id,
+            max_payload=lambda: transport.max_payload,
             limits=commit_limits,
         )
         self._receipts = ReceiptReader(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Final
 
 from bus.envelope.types import EpochId, Plain, SealedEnvelope
 from bus.events.commits import CommitLimits, Commits
@@ -12,13 +13,18 @@ from bus.events.content import MESSAGE_ID_BYTES, to_content
 from bus.events.group import Entry
 from bus.events.protocol import NewEvent, StoredEvent
 from bus.events.seals import Seals
+from bus.events.sizes import check_event
 from bus.events.streams import stream_for
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import EventStore
 from schemas import subjects
 from schemas.clock import Clock
 from schemas.errors import Closed, DeadlineExceeded, MeshError
+from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.subjects import SiteId
+
+_SURELY_FITS_BYTES: Final = 64 * 1024
+"""Below this nothing is counted: every carrier that is taken at all takes it."""
 
 
 class Publisher:
@@ -33,9 +39,11 @@ class Publisher:
         clock: Clock,
         counters: Counters,
         fresh_id: Callable[[], bytes],
+        max_payload: Callable[[], int],
         limits: CommitLimits | None = None,
     ) -> None:
         self._site = site
+        self._max_payload = max_payload
         self._store = store
         self._seals = seals
         self._clock = clock
@@ -50,7 +58,8 @@ class Publisher:
     async def publish(self, event: NewEvent, *, timeout_s: float) -> StoredEvent:
         """Seal and store one event of this site; returns when it is durable.
 
-        Raises `SubjectError`, `StreamFull`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`, `Closed`.
+        Raises `SubjectError`, `ContentTooLarge`, `StreamFull`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`,
+        `Closed`.
         """
         if self._closed:
             raise Closed("this publisher was stopped")
@@ -58,6 +67,9 @@ class Publisher:
         message_id = event.message_id or self._fresh_id()
         if len(message_id) != MESSAGE_ID_BYTES:
             raise ValueError(f"a message id has {MESSAGE_ID_BYTES} bytes, not {len(message_id)}")
+        if len(event.body) > _SURELY_FITS_BYTES and event.subject.startswith("evt."):
+            # dead letters and orders hold what passed here already
+            check_event(self._content(event, message_id).ByteSize(), self._max_payload())
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         entry = Entry(event, message_id, deadline_s, loop.create_future())
@@ -93,13 +105,16 @@ class Publisher:
         return commits
 
     def _plain(self, entry: Entry) -> Plain:
-        content = to_content(
-            entry.event,
-            message_id=entry.message_id,
+        content = self._content(entry.event, entry.message_id)
+        return Plain(subject=entry.event.subject, content=content)
+
+    def _content(self, event: NewEvent, message_id: bytes) -> content_pb.Content:
+        return to_content(
+            event,
+            message_id=message_id,
             source=self._seals.service,
             now_ms=self._clock.now_ms(),
         )
-        return Plain(subject=entry.event.subject, content=content)
 
     async def _seal(self, plains: Sequence[Plain]) -> Sequence[SealedEnvelope | MeshError]:
         try:

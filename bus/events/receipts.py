@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Final, cast
 
 from google.protobuf.message import DecodeError
@@ -15,6 +16,7 @@ from bus.events.opening import EnvelopeReader, NotNow
 from bus.events.protocol import NewEvent, Outcome, Receipt
 from bus.events.publisher import Publisher
 from bus.events.seals import Seals
+from bus.events.sizes import TOO_LARGE
 from bus.events.streams import receipt_stream
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import Incoming, LinkState, NotFound, Transport
@@ -39,7 +41,18 @@ class ReceiptWriter:
         self._clock = clock
 
     async def store(self, receipt: Receipt) -> None:
-        """Return when the receipt is durable. Raises `MeshError`."""
+        """Return when the receipt is durable. Raises `MeshError`.
+
+        An answer that is too large for the carrier is left out: what became of the message is told all the same.
+        """
+        try:
+            await self._store(receipt)
+        except MeshError as error:
+            if error.code not in TOO_LARGE or not receipt.answer:
+                raise
+            await self._store(replace(receipt, answer=b""))
+
+    async def _store(self, receipt: Receipt) -> None:
         receipt_message = control_pb.Receipt(
             message_id=receipt.message_id,
             consumer=receipt.consumer,

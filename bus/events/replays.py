@@ -17,6 +17,7 @@ from bus.events.opening import EnvelopeReader, NotNow
 from bus.events.protocol import NewEvent, StoredEvent
 from bus.events.publisher import Publisher
 from bus.events.seals import Seals
+from bus.events.sizes import shortened
 from bus.events.streams import dead_letter_stream, derived_id, event_stream
 from bus.events.work import REPLAY_TYPE
 from bus.transport.protocol import Delivery, LinkState, NotFound, Transport
@@ -153,7 +154,7 @@ class DeadLetters:
             subject=original.subject,
             envelope=original.payload,
             ordered_by=self._seals.service,
-            reason=reason,
+            reason=shortened(reason),
         )
         return await self._publish(order, to, message_id=b"")
 
@@ -168,7 +169,7 @@ class DeadLetters:
             subject=letter.subject,
             envelope=envelope,
             ordered_by=self._seals.service,
-            reason=reason,
+            reason=shortened(reason),
             dead_letter_seq=seq,
         )
         await self._publish(

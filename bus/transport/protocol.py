@@ -376,6 +376,11 @@ class Transport(Protocol):
         """Whether the carrier can be reached now."""
         ...
 
+    @property
+    def max_payload(self) -> int:
+        """The largest message that the carrier takes, in bytes, as it last said; with headers."""
+        ...
+
     async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
         """Open a bucket, creating it when it is missing."""
         ...

@@ -14,6 +14,7 @@ from medmesh.config import Configuration, ConfigurationProblems, load
 from medmesh.doctor.finding import Finding, good, note, wrong
 from medmesh.doctor.machine import check_machine
 from medmesh.doctor.ports import check_port
+from medmesh.doctor.sizes import check_sizes
 from medmesh.doctor.streams import check_streams
 from medmesh.doctor.trust import check_trust
 from medmesh.runtime.connection import SiteConnection
@@ -105,6 +106,7 @@ async def _running(configuration: Configuration, clock: Clock) -> list[Finding]:
     try:
         return [
             good("server", "reachable", connection.server),
+            *check_sizes(configuration, connection.transport.max_payload),
             *await check_streams(connection, clock),
             *check_trust(connection.trust, configuration, clock),
         ]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from adapters.contract import AdapterRuntime, Health
 from bus.clock import SystemClock
 from bus.events.retention import RetentionKeeper
+from bus.events.sizes import max_content_bytes
 from bus.events.streams import event_stream
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import LinkState
@@ -22,6 +23,7 @@ from medmesh.runtime.events import ReportEvent, RuntimeEvent
 from medmesh.runtime.metered import MeteredEvents
 from medmesh.runtime.running import RunningAdapter
 from medmesh.runtime.services import Services
+from medmesh.runtime.sizes import size_findings
 from medmesh.runtime.stats import AdapterStats
 from schemas.clock import Clock
 from schemas.errors import ConfigurationError, MeshError, Unavailable
@@ -71,6 +73,8 @@ class MeshRuntime:
                 "to do; `medmesh demo --print-config` shows an example"
             )
         await self._connection.start()
+        for finding in size_findings(self.configuration, self._connection.transport.max_payload):
+            self._report(RuntimeEvent(name="limit", fields={"text": finding}))
         self._services = services = Services(
             self._connection, clock=self.clock, counters=self.counters, chance=self._chance
         )
@@ -283,6 +287,7 @@ class MeshRuntime:
             "embedded": self._connection.is_embedded,
             "durability": await self._durability(),
             "replicas": settings.nats.replicas,
+            "max_event_bytes": max_content_bytes(self._connection.transport.max_payload),
             "adapters": [running.fields() for running in self._adapters],
         }
 

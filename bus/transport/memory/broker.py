@@ -51,6 +51,11 @@ class MemoryTransport:
         """Whether the broker can be reached now."""
         return self._link.state
 
+    @property
+    def max_payload(self) -> int:
+        """The largest message that the broker takes, in bytes."""
+        return self._core.max_payload
+
     async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
         """Open a bucket, creating it when it is missing. Only the newest value is kept, whatever `history` asks."""
         await self._link.ready(10.0)
@@ -90,6 +95,15 @@ class MemoryBroker:
     def faults(self) -> Faults:
         """What goes wrong on the order of a test."""
         return self._core.faults
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message that it takes, in bytes; a test may change it, as an administrator may."""
+        return self._core.max_payload
+
+    @max_payload.setter
+    def max_payload(self, most: int) -> None:
+        self._core.max_payload = most
 
     async def connect(
         self,

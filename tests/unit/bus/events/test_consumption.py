@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,24 +206,53 @@ def test_a_dead_letter_is_stored_before_its_original_is_acknowledged(tmp_path: P
     play(tmp_path, script)
 
 
-def test_a_message_too_large_for_a_dead_letter_stays_in_its_stream_and_can_be_replayed(
+def test_a_message_too_large_since_the_limit_was_lowered_stays_in_its_stream_and_can_be_replayed(
     tmp_path: Path,
 ) -> None:
     async def script(scene: Scene) -> None:
-        scene.bench.broker = MemoryBroker(clock=LoopClock(), max_payload=1200)
-        scene.script = failing(b"x" * 900, Rejected("no"))
+        body = b"x" * 100_000
+        scene.script = failing(body, Rejected("no"))
         await scene.begin()
-        new = event(0)
-        await scene.publisher.events.publish(
-            type(new)(subject=new.subject, type="x", body=b"x" * 900)
+        scene.bench.broker.disconnect_all()
+        publishing = asyncio.create_task(
+            scene.publisher.events.publish(replace(event(0), body=body))
         )
+        await asyncio.sleep(1)
+        scene.bench.broker.reconnect_all()
+        await publishing
+        scene.bench.broker.max_payload = 50_000
         await asyncio.sleep(5)
         (letter,) = await scene.dead()
         assert letter.envelope_bytes == 0
         # the order is as large as the letter would have been: it is refused, and the dead letter stays
         replayed = await scene.letters.replay([letter.seq], reason="again")
         assert replayed.failed == {letter.seq: "payload_too_large"}
-        assert len(await scene.dead()) == 1
+        scene.bench.broker.max_payload = 8 << 20
+        scene.script = None
+        replayed = await scene.letters.replay([letter.seq], reason="again")
+        assert replayed.ordered == (letter.seq,)
+        await asyncio.sleep(5)
+        assert scene.bodies == [body, body]
+
+    play(tmp_path, script)
+
+
+def test_a_receipt_too_large_for_the_carrier_goes_without_the_answer(tmp_path: Path) -> None:
+    async def script(scene: Scene) -> None:
+        async def verbose(received: ReceivedEvent) -> Receipt:
+            return Receipt(
+                message_id=received.message_id,
+                consumer="his",
+                outcome=Outcome.APPLIED,
+                answer=bytes(300_000),
+            )
+
+        scene.bench.broker.max_payload = 256 << 10
+        scene.script = verbose
+        await scene.begin()
+        stored = await scene.publisher.events.publish(event(0, receipts_from=("his",)))
+        receipt = await scene.publisher.events.await_receipt(stored.message_id, "his", timeout_s=10)
+        assert (receipt.outcome, receipt.answer) == (Outcome.APPLIED, b"")
 
     play(tmp_path, script)
 

@@ -165,6 +165,7 @@ def test_gathering_is_bounded_and_those_in_line_keep_their_order(tmp_path: Path)
             clock=LoopClock(),
             counters=bench.counters,
             fresh_id=lambda: bench.chance.randbytes(16),
+            max_payload=lambda: service.transport.max_payload,
             limits=CommitLimits(gathered_messages=8, gathered_bytes=1000, commit_messages=5),
         )
         calls = [asyncio.create_task(publisher.publish(event(n), timeout_s=60)) for n in range(100)]
@@ -189,6 +190,7 @@ def test_a_caller_whose_time_runs_out_in_line_is_told_then_and_sends_nothing(
             clock=LoopClock(),
             counters=bench.counters,
             fresh_id=lambda: bench.chance.randbytes(16),
+            max_payload=lambda: service.transport.max_payload,
             limits=CommitLimits(gathered_messages=1),
         )
         service.transport.disconnect()
@@ -218,6 +220,7 @@ def test_a_large_event_passes_alone_though_it_exceeds_the_bound(tmp_path: Path) 
             clock=LoopClock(),
             counters=bench.counters,
             fresh_id=lambda: bench.chance.randbytes(16),
+            max_payload=lambda: service.transport.max_payload,
             limits=CommitLimits(gathered_bytes=2, commit_bytes=2),
         )
         await asyncio.gather(*(publisher.publish(event(n), timeout_s=5) for n in range(3)))
