@@ -67,19 +67,22 @@ class EnvelopeReader:
         """Fetch what is missing: None to try again at once. Raises the refusal when it cannot be had."""
         try:
             found = await self._seals.supply(refusal, sealed, self.opener)
-        except Refused:
-            raise
+        except Refused as other:
+            if other.reason is Reason.DIRECTORY_STALE:
+                return NotNow(other.reason.value)
+            if other.reason not in _MISSING:
+                raise
+            found = False  # the package is there, and its signer's certificate not yet
         except MeshError as error:
-            if not error.retryable:
-                raise refusal from error
+            # it could not be asked for: that says nothing against the message
             return NotNow(error.code)
         if not found and not self._reachable():
             return NotNow(Unavailable.code)
         tries.lookups += 1
+        if found and tries.lookups <= _LOOKUPS:
+            return None
         if tries.lookups >= _LOOKUPS:
             raise refusal
-        if found:
-            return None
         if self._patience.take(self._clock.monotonic_s()) > 0:
             raise refusal
         return NotNow(refusal.reason.value)

@@ -209,7 +209,10 @@ class Trust:
         return await self._packages.find(epoch)
 
     async def fetch_certificate(self, certificate_id: CertificateId) -> bool:
-        """Look for the certificate of an unknown signer; whether it is known now. Asks once a second at most."""
+        """Look for the certificate of an unknown signer; whether it is known now. Asks once a second at most.
+
+        Raises `Unavailable` when it cannot be asked for.
+        """
         return await self._store.fetch_certificate(certificate_id)
 
     def keep_since(self, sealed_ms: int | None) -> None:

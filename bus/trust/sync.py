@@ -65,6 +65,7 @@ class TrustStore:
         self._carrier_version = 0
         self._fetched_at_s = clock.monotonic_s() - _FETCH_PAUSE_S
         self._fetching = asyncio.Lock()
+        self._fetch_failed = ""
         self.news = asyncio.Event()
         """Set whenever a certificate or a head was learnt; whoever waits clears it."""
 
@@ -180,15 +181,24 @@ class TrustStore:
     async def fetch_certificate(self, certificate_id: CertificateId) -> bool:
         """Look in the bucket for a certificate that has not arrived yet; whether it is known now.
 
-        Asks the carrier once a second at most, however many unknown signers there are. Raises nothing when it is away.
+        Asks the carrier once a second at most, however many unknown signers there are. Raises `Unavailable` when the
+        last look failed: then nobody can say that the certificate does not exist.
         """
         async with self._fetching:
             elapsed_s = self._clock.monotonic_s() - self._fetched_at_s
             if not self._directory.known(certificate_id) and elapsed_s >= _FETCH_PAUSE_S:
                 self._fetched_at_s = self._clock.monotonic_s()
-                with suppress(MeshError):
+                self._fetch_failed = ""
+                try:
                     await self.pull()
-        return self._directory.known(certificate_id)
+                except MeshError as error:
+                    self._fetch_failed = error.code
+                    self._counters.add("trust_carrier_failed", reason=error.code)
+        if self._directory.known(certificate_id):
+            return True
+        if self._fetch_failed:
+            raise Unavailable(f"certificates cannot be fetched now: {self._fetch_failed}")
+        return False
 
     async def forget(self, before_ms: int) -> None:
         """Drop certificates that ended before `before_ms`, in memory and on disk."""

@@ -86,6 +86,8 @@ class Vault:
 
     packages: dict[bytes, bytes] = field(default_factory=dict)
     failure: MeshError | None = None
+    signer: Refused | None = None
+    """What the directory says against the signer of every package, as it is read."""
     puts: int = 0
 
 
@@ -201,6 +203,8 @@ class PaperSeals:
         await asyncio.sleep(0)
         if self.vault.failure is not None:
             raise self.vault.failure
+        if self.vault.signer is not None:
+            raise self.vault.signer
         assert isinstance(opener, PaperOpening)
         if isinstance(refusal, KeyPackageMissing) and refusal.epoch in self.vault.packages:
             opener.learn(refusal.epoch)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.envelope.types import Reason, Refused
 from bus.events.protocol import (
     ConsumeSpec,
     Consumption,
@@ -20,8 +21,14 @@ from bus.events.protocol import (
 )
 from bus.events.replays import DeadLetters, DeadLetterSummary
 from bus.transport.memory import MemoryBroker
-from bus.transport.protocol import Outgoing
-from schemas.errors import ConfigurationError, DeadlineExceeded, MeshError, Unavailable
+from bus.transport.protocol import NoResponders, Outgoing
+from schemas.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    MeshError,
+    PermissionRefused,
+    Unavailable,
+)
 from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as pb
 from tests.unit.bus.events.kit import Bench, LoopClock, Service, event, run_jumping
 
@@ -503,6 +510,60 @@ def test_what_passes_is_waited_for(tmp_path: Path) -> None:
         await asyncio.sleep(60)
         assert scene.bodies == [b"0:0"]
         assert await scene.dead() == []
+
+    play(tmp_path, script)
+
+
+@pytest.mark.parametrize(
+    "failure", [Unavailable("away"), PermissionRefused("no"), NoResponders("no quorum")]
+)
+def test_nothing_is_dead_lettered_while_the_buckets_cannot_be_asked(
+    tmp_path: Path, failure: MeshError
+) -> None:
+    async def script(scene: Scene) -> None:
+        vault = scene.bench.vault
+        await scene.begin(lanes=8, max_in_flight=32)
+        for number in range(100, 103):
+            vault.failure = None
+            await scene.publisher.events.publish(event(number, partition=number % 8))
+            vault.failure = failure
+            await asyncio.sleep(300)
+        vault.failure = None
+        await asyncio.sleep(120)
+        assert {f"{n % 8}:{n}".encode() for n in range(100, 103)} <= set(scene.bodies)
+        assert await scene.dead() == []
+        assert scene.consumption.stats().refused_envelopes == 0
+        assert await scene.floor() == 3
+
+    play(tmp_path, script)
+
+
+@pytest.mark.parametrize("reason", [Reason.DIRECTORY_STALE, Reason.UNKNOWN_SIGNER])
+def test_a_package_whose_signer_is_not_known_yet_is_waited_for(
+    tmp_path: Path, reason: Reason
+) -> None:
+    async def script(scene: Scene) -> None:
+        await scene.begin()
+        scene.bench.vault.signer = Refused(reason, "its certificate has not arrived")
+        await scene.publisher.events.publish(event(0))
+        await asyncio.sleep(600 if reason is Reason.DIRECTORY_STALE else 0.5)
+        scene.bench.vault.signer = None
+        await asyncio.sleep(60)
+        assert scene.bodies == [b"0:0"]
+        assert await scene.dead() == []
+
+    play(tmp_path, script)
+
+
+def test_a_signer_that_never_existed_is_given_up_after_a_few_looks(tmp_path: Path) -> None:
+    async def script(scene: Scene) -> None:
+        await scene.begin()
+        scene.bench.vault.signer = Refused(Reason.UNKNOWN_SIGNER, "no certificate")
+        await scene.publisher.events.publish(event(0))
+        await asyncio.sleep(60)
+        scene.bench.vault.signer = None
+        (letter,) = await scene.dead()
+        assert letter.reason == "envelope_refused:key_package_missing"
 
     play(tmp_path, script)
 

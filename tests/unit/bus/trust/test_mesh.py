@@ -422,6 +422,34 @@ async def test_a_certificate_that_comes_after_its_message_is_fetched(
     await two.stop()
 
 
+async def test_a_certificate_that_cannot_be_asked_for_is_not_called_unknown(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    transport = await carrier(clock)
+    one = await open_trust(tmp_path / "one", transport, clock, settings=FAST)
+    sender = await one.identity("emr-in", publish=["evt.>"])
+    two = await open_trust(
+        tmp_path / "two",
+        transport,
+        clock,
+        settings=FAST,
+        authority_folder=tmp_path / "one/authority",
+    )
+    assert await two.fetch_certificate(sender.certificate.id)
+    stranger = CertificateId(bytes(16))
+    transport.disconnect()
+    for _ in range(5):  # within the pause between two looks and beyond it
+        clock.advance(0.4)
+        with pytest.raises(Unavailable, match="cannot be fetched"):
+            await two.fetch_certificate(stranger)
+    assert await two.fetch_certificate(sender.certificate.id), "what is known needs no carrier"
+    transport.reconnect()
+    clock.advance(2)
+    assert not await two.fetch_certificate(stranger)
+    await one.stop()
+    await two.stop()
+
+
 async def test_key_packages_pass_between_processes_and_are_verified(
     tmp_path: Path, clock: FakeClock
 ) -> None:
