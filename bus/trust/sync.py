@@ -21,7 +21,7 @@ from bus.trust.directory import CertificateDirectory
 from bus.trust.objects import CERTIFICATE, HEAD, open_certificate, open_head, service_token
 from bus.trust.root import Root
 from schemas.clock import Clock
-from schemas.errors import MeshError
+from schemas.errors import MeshError, Unavailable
 
 _ALL: Final = ">"
 _MAX_CHANGES: Final = 65_536
