@@ -127,11 +127,11 @@ class Reader:
         while True:
             await self._lost.wait()
             self._lost.clear()
-            seq = self._tracker.lowest_unfinished()
             try:
+                # asked first: from the rewind on, what is given must be taken without another wait
+                await self._takes.is_same_stream()
+                seq = self._tracker.lowest_unfinished()
                 await self.consumer.rewind(seq)
-                if not await self._takes.is_same_stream():
-                    self._lost.set()
             except Closed:
                 return
             except MeshError as error:
