@@ -97,8 +97,9 @@ async def test_a_stream_at_its_limit_refuses_every_sender_and_keeps_what_it_acce
     assert digests == {hashlib.sha256(message).hexdigest() for message in everything + again}
 
 
+@pytest.mark.parametrize("server_dies", [False, True])
 async def test_a_full_disk_is_survived_and_nothing_acknowledged_is_lost(
-    tmp_path: Path, disk_for_a_site: Path
+    tmp_path: Path, disk_for_a_site: Path, server_dies: bool
 ) -> None:
     port, sink = free_port(), Sink(tmp_path)
     site = Site(
@@ -117,6 +118,16 @@ async def test_a_full_disk_is_survived_and_nothing_acknowledged_is_lost(
             what="senders that were refused",
         )
         assert {code for _, code in load.tally.refused} <= set(NEGATIVE)
+        if server_dies:  # it cannot come back before there is room for its files
+            await site.kill_server()
+            await eventually(
+                lambda: any(
+                    event["notice"] == "server_died" and "No space left" in event["text"]
+                    for event in site.events("server")
+                ),
+                within_s=20,
+                what="the operator is told why",
+            )
         assert site.child is not None
         assert site.child.process.returncode is None
         waste.unlink()
