@@ -48,6 +48,7 @@ class MeshConsumption:
         self._items: dict[int, Item] = {}
         self._counts = {"delivered": 0, "filtered": 0, "dead_lettered": 0, "refused": 0}
         self._retried = 0
+        self._contradictions = 0
         self._rate_per_s = 0.0
         self._attention = asyncio.Event()
         self._draining = False
@@ -212,8 +213,7 @@ class MeshConsumption:
         """Remember first, then acknowledge: a death between the two costs a redelivery, and no duplicate."""
         seq, name = item.delivery.seq, self._shop.spec.name
         marks = [self._opener.mark(e) for e in (item.order, item.envelope) if e is not None]
-        if item.envelope is not None and item.envelope.gap > 0:
-            self._shop.counters.add("sequence_gap", who=name, count=item.envelope.gap)
+        self._report_contradictions()
         try:
             for mark in marks or [b""]:
                 self._ledger.finish(seq, mark)
@@ -230,6 +230,13 @@ class MeshConsumption:
         if len(self._ledger.done) > _MANY_DONE:
             self._attention.set()
         self._the_reader.let_go()
+
+    def _report_contradictions(self) -> None:
+        new = self._opener.chain_breaks - self._contradictions
+        if new:
+            self._contradictions += new
+            self._shop.counters.add("sender_contradiction", who=self._shop.spec.name, count=new)
+            _log.error("sender_contradiction", consumer=self._shop.spec.name)
 
     # ── housekeeping ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -290,6 +297,7 @@ class MeshConsumption:
             retried=self._retried,
             dead_lettered=self._counts["dead_lettered"],
             refused_envelopes=self._counts["refused"],
+            sender_contradictions=self._opener.chain_breaks,
             in_flight=len(self._items),
             pending=pending,
             oldest_wait_s=waits_s,

@@ -133,6 +133,9 @@ class ConsumptionStats:
     retried: int
     dead_lettered: int
     refused_envelopes: int
+    sender_contradictions: int
+    """Batches that contradict another one of the same sender: the sender was copied (a cloned machine), or its key is
+    in strange hands. Each message is authentic and was worked. 0 in ordinary operation, failed publishes included."""
     in_flight: int
     pending: int
     oldest_wait_s: float

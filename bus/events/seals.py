@@ -18,6 +18,11 @@ class Opening(Protocol):
         """
         ...
 
+    @property
+    def chain_breaks(self) -> int:
+        """Batches so far that contradicted another one of the same sender: it was copied, or it lies."""
+        ...
+
     def mark(self, envelope: Envelope) -> bytes:
         """Remember that the message was worked: a second copy is refused. Returns what `restore` needs of it."""
         ...

@@ -299,6 +299,10 @@ class StreamAdministration(Protocol):
         """All durable consumers of a stream by name."""
         ...
 
+    async def delete_consumer(self, stream: str, name: str) -> None:
+        """Forget a durable consumer and its place; a reader that runs on it makes it anew. Raises `NotFound`."""
+        ...
+
     async def purge(self, stream: str, *, up_to_seq: int) -> int:
         """Drop everything below `up_to_seq` (exclusive) and return how many messages went."""
         ...

@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "send": "Send HL7 v2 messages by MLLP and report what became of them.",
     "watch": "Show what passes: subjects, rates, senders; never content.",
     "dlq": "List, show and replay dead letters.",
+    "consumers": "List and remove the places from which destinations read.",
     "doctor": "Say in plain words what is wrong, and what to do.",
     "keys": "Make certificates for trying TLS out.",
     "config": "Check and show the configuration.",

@@ -117,7 +117,8 @@ async def _lag(
             "consumers",
             name,
             f"{saw}; no adapter of this configuration has this name",
-            "if it is a program, start it; what it has not had is kept for it",
+            "if it is a program, start it; what it has not had is kept for it. If it is gone for good, run: "
+            f"medmesh consumers rm {name}",
         )
     if age_s is not None and age_s > _LATE_S:
         return wrong(

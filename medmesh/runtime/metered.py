@@ -34,6 +34,8 @@ class Reading:
     dead_lettered: int = 0
     refused: int = 0
     """Envelopes that were not believed."""
+    sender_contradictions: int = 0
+    """Batches that contradict another of the same sender: a cloned machine, or a stolen key."""
     in_flight: int = 0
     waiting: int = 0
     """Events that this adapter has still to work."""
@@ -89,6 +91,7 @@ class MeteredEvents:
             retried=_sum(stats, "retried"),
             dead_lettered=_sum(stats, "dead_lettered"),
             refused=_sum(stats, "refused_envelopes"),
+            sender_contradictions=_sum(stats, "sender_contradictions"),
             in_flight=_sum(stats, "in_flight"),
             waiting=_sum(stats, "pending") + _sum(stats, "in_flight"),
             oldest_wait_s=max((one.oldest_wait_s for one in stats), default=0.0),

@@ -39,6 +39,11 @@ class ServiceOpening:
             return self.opener.open_authorised(subject, sealed)
         return self.opener.open(subject, sealed)
 
+    @property
+    def chain_breaks(self) -> int:
+        """See `bus.events.seals.Opening.chain_breaks`."""
+        return self.opener.chain_breaks
+
     def mark(self, envelope: Envelope) -> bytes:
         """See `bus.events.seals.Opening.mark`."""
         return self.opener.acknowledge(envelope)

@@ -443,6 +443,26 @@ async def test_ensure_stream_twice_changes_nothing_and_keeps_messages(transport:
     assert (state.messages, state.replicas) == (3, 1)
 
 
+async def test_deleted_consumer_is_gone_and_begins_anew(transport: Transport) -> None:
+    await transport.store.ensure_stream(EVT)
+    await fill(transport, 3)
+    reader = Reader()
+    first = await transport.store.consume(READ_ALL, reader)
+    first.credit(3)
+    for delivery in await reader.get(3):
+        first.acknowledge(delivery)
+    await first.close()
+    await transport.administration.delete_consumer("EVT", "reader")
+    assert await transport.administration.consumers("EVT") == {}
+    with pytest.raises(NotFound):
+        await transport.administration.delete_consumer("EVT", "reader")
+    again = Reader()
+    second = await transport.store.consume(READ_ALL, again)
+    second.credit(3)
+    assert [delivery.seq for delivery in await again.get(3)] == [1, 2, 3]
+    await second.close()
+
+
 async def test_stream_tells_since_when_it_exists(carrier: Carrier) -> None:
     transport = await carrier.connect()
     before_ms = round(time.time() * 1000)

@@ -111,6 +111,12 @@ class MemoryStore:
             name: place.state() for (of, name), place in self._core.places.items() if of == stream
         }
 
+    async def delete_consumer(self, stream: str, name: str) -> None:
+        """Forget a durable consumer and its place."""
+        await self._stream(stream)
+        if self._core.places.pop((stream, name), None) is None:
+            raise NotFound(f"stream {stream} has no consumer {name}")
+
     async def purge(self, stream: str, *, up_to_seq: int) -> int:
         """Drop everything below `up_to_seq` and return how many messages went."""
         return (await self._stream(stream)).purge(up_to_seq)

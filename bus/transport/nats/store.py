@@ -166,6 +166,10 @@ class NatsStore:
         """All durable consumers of a stream by name. Raises `NotFound`."""
         return await self._streams.consumers(stream)
 
+    async def delete_consumer(self, stream: str, name: str) -> None:
+        """Forget a durable consumer and its place. Raises `NotFound`."""
+        await self._streams.delete_consumer(stream, name)
+
     async def purge(self, stream: str, *, up_to_seq: int) -> int:
         """Drop everything below `up_to_seq` and return how many messages went."""
         return await self._streams.purge(stream, up_to_seq)

@@ -58,6 +58,10 @@ class Streams:
             if answer["config"].get("durable_name")
         }
 
+    async def delete_consumer(self, stream: str, name: str) -> None:
+        """Forget a durable consumer and its place. Raises `NotFound`."""
+        await self._jetstream.ask(f"CONSUMER.DELETE.{stream}.{name}")
+
     async def _pages(self, verb: str, key: str) -> list[Json]:
         items: list[Json] = []
         for _ in range(_PAGES):

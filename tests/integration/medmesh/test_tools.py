@@ -129,3 +129,31 @@ async def test_tools_say_when_no_mesh_runs(tmp_path: Path) -> None:
     code, events, words = await tool(site, "watch")
     assert (code, events[0]["event"]) == (1, "error")
     assert "no mesh runs on" in words
+
+
+async def test_a_forgotten_program_is_named_by_the_doctor_and_removed_on_order(
+    tmp_path: Path,
+) -> None:
+    archived = archive(tmp_path / "archive")
+    old = archive(tmp_path / "old").replace('"archive"', '"old-report"', 1)
+    site = Site(tmp_path, mllp_in(port := free_port()) + archived + old)
+    async with running(site):
+        await send_all(port, [message.raw for message in day(1)], Tally())
+        await site.stop()
+    site = Site(tmp_path, mllp_in(port) + archived)
+    async with running(site):
+        await send_all(port, [message.raw for message in day(5)], Tally())
+        _, findings, _ = await tool(site, "doctor")
+        assert "medmesh consumers rm old-report" in json.dumps(findings)
+        code, rows, _ = await tool(site, "consumers", "ls")
+        assert code == 0
+        assert {row["name"]: row["kind"] for row in rows} == {
+            "archive": "adapter",
+            "old-report": "program",
+        }
+        assert (await tool(site, "consumers", "rm", "old-report"))[0] == 2, "nobody said yes"
+        assert (await tool(site, "consumers", "rm", "archive", "--yes"))[0] == 2, "it is in use"
+        assert (await tool(site, "consumers", "rm", "old-report", "--yes"))[0] == 0
+        assert (await tool(site, "consumers", "rm", "old-report", "--yes"))[0] == 3
+        _, rows, _ = await tool(site, "consumers", "ls")
+        assert [row["name"] for row in rows] == ["archive"]

@@ -158,6 +158,7 @@ class MemoryConsumption:
             retried=self.retried,
             dead_lettered=self.dead,
             refused_envelopes=0,
+            sender_contradictions=0,
             in_flight=self.in_flight,
             pending=sum(map(len, self._lanes)),
             oldest_wait_s=0.0,

@@ -98,6 +98,7 @@ class PaperOpening:
         self._window: set[bytes] | None = set() if replay_window else None
         self._known: set[bytes] = set()
         self.stale = False
+        self.chain_breaks = 0
 
     def open(self, subject: str, sealed: bytes, *, authorised_replay: bool = False) -> Envelope:
         if self.stale:

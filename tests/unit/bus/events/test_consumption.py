@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from bus.events.protocol import (
 )
 from bus.events.replays import DeadLetters, DeadLetterSummary
 from bus.transport.memory import MemoryBroker
-from bus.transport.protocol import NoResponders, Outgoing
+from bus.transport.protocol import NoResponders, Outgoing, StreamFull
 from schemas.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -564,6 +565,26 @@ def test_a_signer_that_never_existed_is_given_up_after_a_few_looks(tmp_path: Pat
         scene.bench.vault.signer = None
         (letter,) = await scene.dead()
         assert letter.reason == "envelope_refused:key_package_missing"
+
+    play(tmp_path, script)
+
+
+def test_a_copied_sender_is_counted_and_failed_publishes_are_not(tmp_path: Path) -> None:
+    async def script(scene: Scene) -> None:
+        await scene.begin()
+        scene.bench.broker.faults.refuse_stores(StreamFull("full"), count=2)
+        for number in range(5):
+            with contextlib.suppress(StreamFull):
+                await scene.publisher.events.publish(event(number))
+        await asyncio.sleep(1)
+        assert len(scene.seen) == 3
+        assert scene.consumption.stats().sender_contradictions == 0
+        for opening in scene.consumer.seals.openings:
+            opening.chain_breaks += 2
+        await scene.publisher.events.publish(event(5))
+        await asyncio.sleep(1)
+        assert scene.consumption.stats().sender_contradictions == 2
+        assert scene.bench.counters.get("sender_contradiction") == 2
 
     play(tmp_path, script)
 
