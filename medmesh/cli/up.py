@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medmesh.cli.output import (
+    Exit,
     config_option,
     emit,
     errors_in_words,
@@ -43,6 +44,8 @@ def command(
     SIGTERM or Ctrl-C drains: listeners close, what was accepted is finished and answered. A second one ends at once.
     With --json each event is a line; the first is {"event": "ready", …} once every listener accepts.
     """
+    # Until the event loop listens to signals nothing runs that would have to be drained: end at once, as asked.
+    signal.signal(signal.SIGTERM, _end_before_start)
     from medmesh.config import load
 
     with errors_in_words(as_json=as_json):
@@ -61,14 +64,14 @@ def _configure_log(configuration: Configuration) -> None:
 
 
 async def _serve(configuration: Configuration, stats_s: float, *, as_json: bool) -> None:
-    from medmesh.runtime import MeshRuntime
-
-    printer = _Printer(as_json=as_json)
-    runtime = MeshRuntime(configuration, report=printer.print, stats_s=stats_s)
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, asked)
+    from medmesh.runtime import MeshRuntime  # takes a while; a signal meanwhile is kept
+
+    printer = _Printer(as_json=as_json)
+    runtime = MeshRuntime(configuration, report=printer.print, stats_s=stats_s)
     try:
         starting = asyncio.ensure_future(runtime.start())
         waiting = asyncio.ensure_future(asked.wait())
@@ -83,6 +86,10 @@ async def _serve(configuration: Configuration, stats_s: float, *, as_json: bool)
             await runtime.drain(timeout_s=configuration.settings.limits.drain_s)
     finally:
         await runtime.stop()
+
+
+def _end_before_start(number: int, frame: object) -> None:
+    raise SystemExit(Exit.OK)
 
 
 def _signalled(asked: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from medmesh.demo.messages import DemoMessage
 
@@ -26,6 +27,17 @@ class Place:
     def is_whole(self) -> bool:
         """Whether nothing is missing, changed or out of order."""
         return not (self.missing or self.different or self.out_of_order)
+
+
+def together(one: Place, other: Place) -> Place:
+    """Two days at one place."""
+    return Place(
+        arrived=one.arrived + other.arrived,
+        missing=one.missing + other.missing,
+        different=one.different + other.different,
+        duplicates=one.duplicates + other.duplicates,
+        out_of_order=one.out_of_order + other.out_of_order,
+    )
 
 
 def compare(
@@ -61,4 +73,6 @@ def _out_of_order(accepted: Sequence[DemoMessage], got: Sequence[bytes]) -> int:
     return sum(1 for seen in places.values() if seen != sorted(seen))
 
 
-__all__ = ["Place", "compare"]
+NOTHING: Final = Place(arrived=0, missing=0, different=0, duplicates=0, out_of_order=0)
+
+__all__ = ["NOTHING", "Place", "compare", "together"]

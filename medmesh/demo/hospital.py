@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bus.clock import SystemClock
 from medmesh.config import load
-from medmesh.demo.check import Place, compare
+from medmesh.demo.check import NOTHING, Place, compare, together
 from medmesh.demo.his import HisSimulator
 from medmesh.demo.messages import DemoMessage
 from medmesh.runtime import MeshRuntime, RuntimeEvent
@@ -18,6 +18,9 @@ from schemas.clock import Clock
 
 SITE = "demo"
 _LOOK_S = 0.05
+_UNANSWERED_KEPT = 1000
+"""They may still arrive on a later day."""
+_LATENCIES_KEPT = 10_000
 
 
 def config_text(*, emr_port: int = 2575, his_port: int = 2576) -> str:
@@ -72,6 +75,8 @@ class Hospital:
         self._report = report
         self._runtime: MeshRuntime | None = None
         self._earlier = 0
+        self._his_before = self._archive_before = NOTHING
+        self._received_before = 0
         self._is_closing_time = False
 
     @property
@@ -170,19 +175,38 @@ class Hospital:
             await asyncio.sleep(_LOOK_S)
         return self._is_complete()
 
+    async def close_day(self, *, timeout_s: float) -> None:
+        """Wait for what is under way, settle the day and forget its messages: another day needs no more memory."""
+        if not await self.arrived(timeout_s=timeout_s):
+            return  # the next day's end settles both
+        self._his_before, self._archive_before = self.at_his(), self.in_archive()
+        self._received_before += len(self.received)
+        self._earlier = self.archived()
+        self.accepted.clear()
+        self.received.clear()
+        del self.unanswered[:-_UNANSWERED_KEPT]
+        del self.sending.latencies_s[:-_LATENCIES_KEPT]
+
+    @property
+    def received_in_all(self) -> int:
+        """Messages that the HIS has received since the start."""
+        return self._received_before + len(self.received)
+
     def _is_complete(self) -> bool:
         wanted = len(self.accepted)
         return len(self.received) >= wanted and self.archived() - self._earlier >= wanted
 
     def at_his(self) -> Place:
         """What the HIS has, compared with what was accepted."""
-        return compare(self.accepted, self.received, ordered=True, unanswered=self.unanswered)
+        today = compare(self.accepted, self.received, ordered=True, unanswered=self.unanswered)
+        return together(self._his_before, today)
 
     def in_archive(self) -> Place:
         """What the archive has, compared with what was accepted. Files of an earlier run are passed over."""
         files = sorted(self._archive_files(), key=lambda path: path.stat().st_mtime_ns)
         contents = [path.read_bytes() for path in files[self._earlier :]]
-        return compare(self.accepted, contents, ordered=False, unanswered=self.unanswered)
+        today = compare(self.accepted, contents, ordered=False, unanswered=self.unanswered)
+        return together(self._archive_before, today)
 
     def _archive_files(self) -> list[Path]:
         if not self.archive.is_dir():

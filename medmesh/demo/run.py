@@ -85,6 +85,8 @@ async def _send(hospital: Hospital, plan: Plan) -> None:
         number += 1
         if plan.once:
             return
+        if hospital.is_sending:
+            await hospital.close_day(timeout_s=_ARRIVAL_S)
 
 
 async def _until_done(

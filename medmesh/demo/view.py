@@ -65,7 +65,7 @@ class LiveView:
         return Text(
             f"EMR sent {sending.sent}, acknowledged {sending.accepted}, refused {sending.rejected}, "
             f"p50 {sending.percentile_ms(0.5):.1f} ms, p99 {sending.percentile_ms(0.99):.1f} ms   "
-            f"HIS received {len(self._hospital.received)}"
+            f"HIS received {self._hospital.received_in_all}"
         )
 
     def _adapters(self) -> Table:

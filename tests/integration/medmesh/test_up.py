@@ -215,3 +215,20 @@ async def test_an_adapter_that_is_added_later_begins_with_what_comes_then(tmp_pa
         assert (letters.process.returncode, letters.lines) == (0, [])
         assert await site.stop() == 0
     assert len(sink.journal.received) == 3
+
+
+@pytest.mark.parametrize(
+    "module", ["pydantic", "medmesh.config", "bus.transport.nats", "medmesh.runtime"]
+)
+async def test_a_stop_while_modules_load_ends_cleanly(tmp_path: Path, module: str) -> None:
+    site = Site(tmp_path, mllp_in(free_port()) + archive(tmp_path / "archive"))
+    child = await start(
+        ["-X", "importtime", "-m", "medmesh", "up", "-c", str(site.config), "--json"]
+    )
+    await eventually(
+        lambda: any(line.rstrip().endswith(f" {module}") for line in child.errors),
+        within_s=30,
+        what=f"the import of {module}",
+    )
+    assert await child.stop() == 0, "".join(child.errors[-5:])
+    assert not any("Traceback" in line for line in child.errors)
