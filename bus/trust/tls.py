@@ -27,21 +27,35 @@ _GROUP_OTHER: Final = 0o077
 _DEFAULT_DAYS: Final = 825
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the files are called where they are configured: errors name the key to change."""
+
+    certificate: str = "tls.certificate"
+    key: str = "tls.key"
+    ca: str = "tls.ca"
+    client_ca: str = "tls.client_ca"
+
+
+SETTINGS: Final = Settings()
+
+
 def server_context(
     *,
     certificate: Path,
     key: Path,
     client_ca: Path | None = None,
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    settings: Settings = SETTINGS,
 ) -> ssl.SSLContext:
     """A context for a listener. With `client_ca` every client must show a certificate of that authority.
 
     Raises `ConfigurationError` that names the file and says what is wrong with it.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER, minimum)
-    _load_own(context, certificate, key)
+    _load_own(context, certificate, key, settings)
     if client_ca is not None:
-        _load_authority(context, client_ca)
+        _load_authority(context, client_ca, settings.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -52,20 +66,23 @@ def client_context(
     certificate: Path | None = None,
     key: Path | None = None,
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    settings: Settings = SETTINGS,
 ) -> ssl.SSLContext:
     """A context that verifies the server and its name, against `ca` or the system's authorities.
 
     `certificate` and `key` go together, for servers that ask clients. Raises `ConfigurationError` that names the file.
     """
     if (certificate is None) != (key is None):
-        raise ConfigurationError("tls.certificate and tls.key go together: one of them is missing")
+        raise ConfigurationError(
+            f"{settings.certificate} and {settings.key} go together: one of them is missing"
+        )
     context = _context(ssl.PROTOCOL_TLS_CLIENT, minimum)
     if ca is not None:
-        _load_authority(context, ca)
+        _load_authority(context, ca, settings.ca)
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if certificate is not None and key is not None:
-        _load_own(context, certificate, key)
+        _load_own(context, certificate, key, settings)
     return context
 
 
@@ -79,35 +96,37 @@ def _context(protocol: int, minimum: ssl.TLSVersion) -> ssl.SSLContext:
     return context
 
 
-def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    _check_readable(certificate, "certificate")
-    _check_readable(key, "key")
+def _load_own(context: ssl.SSLContext, certificate: Path, key: Path, settings: Settings) -> None:
+    _check_readable(certificate, settings.certificate)
+    _check_readable(key, settings.key)
     if key.stat().st_mode & _GROUP_OTHER:
         raise ConfigurationError(
-            f"tls.key {key} can be read by others on this machine: run: chmod 600 {key}"
+            f"{settings.key} {key} can be read by others on this machine: run: chmod 600 {key}"
         )
     try:
         context.load_cert_chain(certificate, key, password=_refuse_passphrase)
     except (ssl.SSLError, ValueError) as error:
         raise ConfigurationError(
-            f"tls.certificate {certificate} with tls.key {key} cannot be used: {_words(error)}"
+            f"{settings.certificate} {certificate} with {settings.key} {key} cannot be used: {_words(error)}"
         ) from error
 
 
-def _load_authority(context: ssl.SSLContext, path: Path) -> None:
-    _check_readable(path, "ca")
+def _load_authority(context: ssl.SSLContext, path: Path, setting: str) -> None:
+    _check_readable(path, setting)
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as error:
-        raise ConfigurationError(f"tls.ca {path} holds no certificate: {_words(error)}") from error
+        raise ConfigurationError(
+            f"{setting} {path} holds no certificate: {_words(error)}"
+        ) from error
 
 
-def _check_readable(path: Path, what: str) -> None:
+def _check_readable(path: Path, setting: str) -> None:
     try:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise ConfigurationError(f"tls.{what} {path}: {error.strerror}") from error
+        raise ConfigurationError(f"{setting} {path}: {error.strerror}") from error
 
 
 def _refuse_passphrase() -> str:
@@ -256,6 +275,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 __all__ = [
     "DevelopmentCertificates",
+    "Settings",
     "client_context",
     "development_certificates",
     "server_context",

@@ -73,6 +73,7 @@ class TestAuthority:
         )
         signed = Signed(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         signed.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+        signed.key.touch(mode=0o600)
         signed.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,

@@ -11,6 +11,7 @@ import pytest
 from adapters.contract import Condition
 from adapters.hl7v2.codec.acknowledgement import AckCode
 from bus.events.protocol import NewEvent
+from schemas.errors import ConfigurationError
 from tests.integration.adapters.hl7v2.certificates import TestAuthority
 from tests.integration.adapters.hl7v2.sockets import (
     Sender,
@@ -131,3 +132,13 @@ async def test_receiver_that_cannot_prove_itself_gets_nothing(tmp_path: Path, wr
         assert client.health().condition is Condition.DEGRADED
         assert "TLS failed" in client.health().detail
         assert counters.get("destination_away", reason="tls") > 0
+
+
+async def test_a_key_that_others_can_read_is_refused_with_the_command_that_mends_it(
+    tmp_path: Path,
+) -> None:
+    own = TestAuthority(tmp_path).sign("server")
+    own.key.chmod(0o644)
+    with pytest.raises(ConfigurationError, match=r"emr-in: tls\.key .* chmod 600"):
+        async with mllp_server(MemoryEvents(), tmp_path, tls={"cert": own.cert, "key": own.key}):
+            pass
