@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.group_commit import fsyncs_per_second
 from tests.hospital import Site, eventually, free_port, mllp_in, mllp_out, running, start
 
 Result = dict[str, Any]
@@ -98,8 +99,9 @@ class Cells:
         return statistics.median(self.values[name])
 
 
-async def bare(cells: Cells, messages: int) -> None:
-    """The baseline: the receiver alone."""
+async def bare(cells: Cells, folder: Path, messages: int) -> None:
+    """The baselines: the receiver alone, and what the disk can make durable one by one."""
+    cells.add("fsync_per_second", fsyncs_per_second(folder, 300))
     port = free_port()
     async with receiver(port, messages) as seen:
         sent = await role("send", port, connections=8, messages=messages)
@@ -138,16 +140,23 @@ async def acceptance(cells: Cells, folder: Path, messages: int) -> None:
 
 
 async def delivery(cells: Cells, folder: Path, messages: int, lanes: int) -> None:
-    """Drain rate of a backlog to one receiver: accepted at 8 connections, delivered in `lanes` lanes."""
+    """Drain rate of a backlog: accepted while the receiver is away, delivered in `lanes` lanes when it comes."""
     port, out = free_port(), free_port()
     site = Site(folder, mllp_in(port) + mllp_out(out, more=f"lanes = {lanes}"))
-    async with receiver(out, messages) as seen, running(site):
-        sent = await role("send", port, connections=8, messages=messages)
-        got = await seen
+    async with running(site):
+        await role("send", port, connections=64, messages=messages)
+        assert site.child is not None
+        cpu, server = cpu_seconds(site.child.pid), cpu_seconds(site.server_pid())
+        async with receiver(out, messages) as seen:
+            got = await seen
         assert got["different"] == messages, got
         cells.add(f"deliver_{lanes}_per_second", got["per_second"])
         cells.add(f"deliver_{lanes}_duplicates", got["duplicates"])
-        cells.add(f"deliver_{lanes}_accept_per_second", sent["per_second"])
+        cells.add(f"deliver_{lanes}_cpu_us", (cpu_seconds(site.child.pid) - cpu) / messages * 1e6)
+        cells.add(
+            f"deliver_{lanes}_server_cpu_us",
+            (cpu_seconds(site.server_pid()) - server) / messages * 1e6,
+        )
         await site.stop()
 
 
@@ -212,7 +221,7 @@ async def measure(rounds: int, messages: int) -> Cells:
             folder = Path(scratch)
             for name in ("acceptance", "ordered", "lanes", "open"):
                 (folder / name).mkdir()
-            await bare(cells, messages)
+            await bare(cells, folder, messages)
             await acceptance(cells, folder / "acceptance", messages)
             await delivery(cells, folder / "ordered", messages, 1)
             await delivery(cells, folder / "lanes", messages, 8)
