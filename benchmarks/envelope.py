@@ -287,7 +287,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--suite", type=int, choices=sorted(SUITES), default=1)
     options, _ = parser.parse_known_args()
     result = measure(options.suite, options.rounds)
