@@ -222,7 +222,8 @@ class Intake:
 
 def _not_stored(error: MeshError) -> Verdict:
     """What a failed publish means to the sender."""
-    if isinstance(error, ContentTooLarge | PayloadTooLarge):  # the text has sizes and a setting, nothing else
+    if isinstance(error, ContentTooLarge | PayloadTooLarge):
+        # the text has sizes and a setting, nothing else
         return Verdict(
             kind=VerdictKind.REJECT,
             text=f"not stored: {error}",
