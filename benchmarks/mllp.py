@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.group_commit import fsyncs_per_second
-from tests.hospital import Site, eventually, free_port, mllp_in, mllp_out, running, start
+from tests.hospital import Site, eventually, mllp_in, mllp_out, running, start
+from tests.ports import free_port
 
 Result = dict[str, Any]
 

@@ -37,7 +37,8 @@ from bus.transport.server import EmbeddedServer
 from medmesh.runtime.memory import MemoryConnection
 from medmesh.runtime.services import Service, Services
 from schemas.subjects import SiteId
-from tests.hospital import free_port, start
+from tests.hospital import start
+from tests.ports import free_port
 
 SITE = SiteId("bench")
 STAGES = ("parse", "answer", "seal", "publish", "fsync", "open", "send")

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,17 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.peers.sink import Journal
+from tests.ports import free_port
 from tests.shared_data import ROOT
 
 READY_S = 60.0
-
-
-def free_port() -> int:
-    """A TCP port on the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def eventually(condition: Callable[[], bool], *, within_s: float, what: str) -> None:

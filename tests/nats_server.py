@@ -13,16 +13,9 @@ import pytest
 
 from bus.transport.binary import find_server
 from schemas.errors import ConfigurationError
+from tests.ports import free_port
 
 _START_S = 20.0
-
-
-def free_port() -> int:
-    """A port that the operating system just had to spare."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class NatsServer:

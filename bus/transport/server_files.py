@@ -6,12 +6,11 @@ import fcntl
 import json
 import os
 import secrets
-import socket
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Final, TypeVar
 
+from bus.transport.ports import free_ports
 from schemas.errors import ConfigurationError, Unavailable
 
 _USER: Final = "medmesh"
@@ -168,26 +167,4 @@ def read_record(path: Path, kind: type[R]) -> R | None:
         return None
 
 
-def free_ports(wanted: Sequence[int]) -> tuple[int, ...]:
-    """A free port of the loopback interface for each wanted one: that one where it is free, any other where not."""
-    probes = [socket.socket() for _ in wanted]
-    try:
-        return tuple(_bind(probe, port) for probe, port in zip(probes, wanted, strict=True))
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def _bind(probe: socket.socket, port: int) -> int:
-    probe.setsockopt(
-        socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-    )  # past connections do not hold a port
-    try:
-        probe.bind(("127.0.0.1", port))
-    except OSError:
-        probe.bind(("127.0.0.1", 0))
-    bound: int = probe.getsockname()[1]
-    return bound
-
-
-__all__ = ["Access", "Folder", "Identity", "free_ports", "write_private"]
+__all__ = ["Access", "Folder", "Identity", "write_private"]

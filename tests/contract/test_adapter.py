@@ -17,7 +17,7 @@ from adapters.files import READER, WRITER
 from adapters.hl7v2 import MLLP_CLIENT, MLLP_SERVER
 from bus.clock import SystemClock
 from schemas import subjects
-from tests.hospital import free_port
+from tests.ports import free_port
 from tests.unit.adapters.memory_events import MemoryEvents
 from tests.unit.adapters.parts import DEADLINE_S, SITE, runtime
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hospital import Sink, Site, eventually, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, eventually, mllp_in, mllp_out, running
 from tests.peers.sender import (
     END,
     START,
@@ -25,6 +25,7 @@ from tests.peers.sender import (
     read_answer,
     synthetic,
 )
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(120)]
 

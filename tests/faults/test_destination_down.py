@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.hospital import Process, Sink, Site, eventually, free_port, mllp_in, mllp_out, running
+from tests.hospital import Process, Sink, Site, eventually, mllp_in, mllp_out, running
 from tests.hospital import start as start_process
 from tests.peers.sender import Tally, control_id, send_all, synthetic
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(420)]
 

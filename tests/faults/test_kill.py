@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.load import Load
-from tests.hospital import Sink, Site, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, mllp_in, mllp_out, running
 from tests.peers.sender import pause
+from tests.ports import free_port
 
 ROUNDS = 4
 

@@ -16,8 +16,9 @@ import pytest
 from tests.faults.disks import fill, small_disk_at
 from tests.faults.load import SENDERS, Load
 from tests.faults.proxy import Proxy
-from tests.hospital import Sink, Site, archive, eventually, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, archive, eventually, mllp_in, mllp_out, running
 from tests.peers.sender import Sender, Tally, control_id, pause, send_all, synthetic
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.load import Load
-from tests.hospital import Sink, Site, eventually, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, eventually, mllp_in, mllp_out, running
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(180)]
 

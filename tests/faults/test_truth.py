@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hospital import Sink, Site, eventually, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, eventually, mllp_in, mllp_out, running
 from tests.peers.sender import Sender, Tally, control_id, send_all, synthetic
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(180)]
 

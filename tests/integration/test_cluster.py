@@ -16,8 +16,9 @@ import pytest
 from bus.clock import SystemClock
 from bus.transport.binary import find_server
 from bus.trust.tls import DevelopmentCertificates, development_certificates
-from tests.hospital import Sink, Site, eventually, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, eventually, mllp_in, mllp_out, running
 from tests.peers.sender import Tally, control_id, send_all, synthetic
+from tests.ports import free_port
 from tests.shared_data import ROOT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240)]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hospital import Sink, Site, archive, eventually, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, archive, eventually, mllp_in, mllp_out, running
 from tests.peers.sender import Tally, send_all
+from tests.ports import free_port
 from tests.shared_data import shared_path
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240)]

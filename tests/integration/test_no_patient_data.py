@@ -10,8 +10,9 @@ import pytest
 
 from bus.transport.nats import Credentials, connect
 from bus.transport.protocol import Incoming
-from tests.hospital import Sink, Site, free_port, mllp_in, mllp_out, running
+from tests.hospital import Sink, Site, mllp_in, mllp_out, running
 from tests.peers.sender import END, START, Tally, send_all, synthetic
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
 

@@ -15,8 +15,9 @@ from hl7.client import MLLPClient
 from hl7.mllp import open_hl7_connection, start_hl7_server
 from hl7.mllp.streams import HL7StreamReader, HL7StreamWriter
 
-from tests.hospital import Process, Sink, Site, free_port, mllp_in, mllp_out, running, start
+from tests.hospital import Process, Sink, Site, mllp_in, mllp_out, running, start
 from tests.peers.sender import control_id, synthetic
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(90)]
 

@@ -14,7 +14,6 @@ from adapters.hl7v2.codec.acknowledgement import AckCode
 from bus.clock import SystemClock
 from bus.transport.memory import MemoryBroker
 from bus.transport.protocol import StreamFull
-from tests.hospital import free_port
 from tests.integration.adapters.hl7v2.sockets import (
     Receiver,
     Sender,
@@ -25,6 +24,7 @@ from tests.integration.adapters.hl7v2.sockets import (
     receiving,
 )
 from tests.integration.test_main_job import corpus
+from tests.ports import free_port
 from tests.unit.adapters.parts import eventually, message, runtime
 from tests.unit.bus.events.kit import Bench
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from medmesh.demo.messages import day
-from tests.hospital import Site, archive, eventually, free_port, mllp_in, running, start
+from tests.hospital import Site, archive, eventually, mllp_in, running, start
 from tests.nats_server import NatsServer
 from tests.peers.sender import Tally, send_all
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 

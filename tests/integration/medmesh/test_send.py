@@ -13,7 +13,8 @@ from adapters.hl7v2.codec.header import peek
 from bus.clock import SystemClock
 from medmesh.demo.his import HisSimulator
 from medmesh.demo.messages import day
-from tests.hospital import Process, free_port, start
+from tests.hospital import Process, start
+from tests.ports import free_port
 
 
 @pytest.fixture

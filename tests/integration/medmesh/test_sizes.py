@@ -31,9 +31,10 @@ from schemas.config import MeshSection, SiteConfig
 from schemas.subjects import SiteId
 from tests.conftest import StartNatsServer
 from tests.contract.carriers import eventually
-from tests.hospital import Site, archive, free_port, mllp_in, running
+from tests.hospital import Site, archive, mllp_in, running
 from tests.integration.medmesh.test_tools import tool
 from tests.peers.sender import ask, read_answer
+from tests.ports import free_port
 
 KIB, MIB = 1 << 10, 1 << 20
 SUBJECT = "evt.north.raw.hl7v2.7"

@@ -15,13 +15,13 @@ from tests.hospital import (
     Site,
     archive,
     eventually,
-    free_port,
     mllp_in,
     mllp_out,
     running,
     start,
 )
 from tests.peers.sender import Tally, send_all
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 

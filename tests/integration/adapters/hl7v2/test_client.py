@@ -14,7 +14,6 @@ from adapters.hl7v2.client import MllpClient
 from bus.events.protocol import NewEvent, Outcome
 from bus.telemetry.counters import Counters
 from schemas import subjects
-from tests.hospital import free_port
 from tests.integration.adapters.hl7v2.sockets import (
     END,
     START,
@@ -26,6 +25,7 @@ from tests.integration.adapters.hl7v2.sockets import (
     mllp_client,
     receiving,
 )
+from tests.ports import free_port
 from tests.unit.adapters.memory_events import MemoryEvents
 from tests.unit.adapters.parts import DEADLINE_S, SITE, eventually, message
 

@@ -25,7 +25,8 @@ from bus.transport.protocol import Incoming, LinkState
 from schemas.errors import ConfigurationError, PermissionRefused, Unavailable
 from tests.conftest import StartNatsServer
 from tests.contract.carriers import eventually
-from tests.nats_server import NatsServer, free_port
+from tests.nats_server import NatsServer
+from tests.ports import free_port
 
 pytestmark = pytest.mark.server
 HASTY = NatsOptions(start_timeout_s=0.5, reconnect_wait_max_s=0.1)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bus.transport.server_files import Folder, free_ports
+from bus.transport.ports import free_ports
+from bus.transport.server_files import Folder
 from bus.transport.server_process import is_running, started
 from schemas.errors import ConfigurationError, Unavailable
 
