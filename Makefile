@@ -66,9 +66,10 @@ bench: $(VENV)/dev.stamp ## print every ratio of DESIGN section 11 that is built
 
 # Locks name versions and hashes only, never where they come from.
 LOCK = uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal --quiet pyproject.toml --extra server --group build
-lock: ## resolve both requirements files again (needs uv)
+lock: ## resolve the requirements files again (needs uv)
 	$(LOCK) -o requirements/run.txt
 	$(LOCK) --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --group dev --group bench -c requirements/dev.txt -o requirements/bench.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

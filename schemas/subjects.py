@@ -117,6 +117,49 @@ def events_of(site: SiteId) -> Pattern:
     return Pattern(f"evt.{site}.>")
 
 
+@lru_cache(maxsize=1024)
+def call(site: SiteId, service: str, major: int, method: str) -> Subject:
+    """`svc.<site>.<service>.v<major>.rpc.<method>`: any instance, by the queue group `queue_group(service)`."""
+    return Subject(f"{_service(site, service, major)}.rpc.{token(method, what='method')}")
+
+
+@lru_cache(maxsize=4096)
+def instance_call(site: SiteId, service: str, major: int, instance: str, method: str) -> Subject:
+    """`svc.<site>.<service>.v<major>.i.<instance>.<method>`: one instance, chosen by the caller."""
+    chosen = f"{token(instance, what='instance')}.{token(method, what='method')}"
+    return Subject(f"{_service(site, service, major)}.i.{chosen}")
+
+
+def calls_of(site: SiteId, service: str, major: int) -> Pattern:
+    """Every call of one major version of a service: what its instances may read and its callers may publish."""
+    return Pattern(f"{_service(site, service, major)}.>")
+
+
+def queue_group(service: str) -> str:
+    """`q.<service>`: the queue group of a service's instances."""
+    return f"q.{token(service, what='service')}"
+
+
+def answers(site: SiteId, caller: str) -> Subject:
+    """`ctl.<site>.answers.<caller>`: the subject to which a response is bound, which only its caller may read.
+
+    It travels on the caller's private inbox, whose name changes with each process.
+    """
+    return Subject(f"ctl.{site}.answers.{token(caller, what='service')}")
+
+
+def heartbeat(site: SiteId, service: str, instance: str) -> Subject:
+    """`ctl.<site>.heartbeats.<service>.<instance>`."""
+    where = f"{token(service, what='service')}.{token(instance, what='instance')}"
+    return Subject(f"ctl.{site}.heartbeats.{where}")
+
+
+def _service(site: SiteId, service: str, major: int) -> str:
+    if major < 0:
+        raise SubjectError(f"major version {major} is not allowed: 0 or more")
+    return f"svc.{site}.{token(service, what='service')}.v{major}"
+
+
 def dead_letter(stream: str, consumer: str) -> Subject:
     """`dlq.<stream>.<consumer>`."""
     return Subject(f"dlq.{token(stream, what='stream')}.{token(consumer, what='consumer')}")
@@ -152,14 +195,20 @@ __all__ = [
     "Pattern",
     "SiteId",
     "Subject",
+    "answers",
+    "call",
+    "calls_of",
     "dead_letter",
     "event",
     "events_of",
+    "heartbeat",
+    "instance_call",
     "matches",
     "overlaps",
     "partition_for",
     "partition_of",
     "pattern",
+    "queue_group",
     "receipt",
     "replay",
     "site_id",

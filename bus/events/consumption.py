@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from typing import Final
 
+from bus.envelope.seals import Opening
 from bus.envelope.types import SealedEnvelope
 from bus.events.items import Item
 from bus.events.ledger import Ledger
 from bus.events.protocol import ConsumptionStats
 from bus.events.reader import Reader
-from bus.events.seals import Opening
 from bus.events.streams import incarnation_of
 from bus.events.tracking import Tracker
 from bus.events.work import Again, Elsewhere, Work, Workshop

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from bus.envelope.seals import Seals
 from bus.events.commits import CommitLimits
 from bus.events.consumption import MeshConsumption
 from bus.events.content import MESSAGE_ID_BYTES
@@ -26,7 +27,6 @@ from bus.events.protocol import (
 from bus.events.publisher import Publisher
 from bus.events.receipts import ReceiptReader, ReceiptWriter
 from bus.events.replays import DeadLetters
-from bus.events.seals import Seals
 from bus.events.streams import StreamLimits, event_stream, incarnation_of, stream_specs
 from bus.events.work import Workshop
 from bus.flow import Chance

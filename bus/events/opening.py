@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from bus.envelope.seals import Opening, Seals
 from bus.envelope.types import Envelope, Reason, Refused
 from bus.events.items import Tries
-from bus.events.seals import Opening, Seals
 from bus.flow import TokenBucket
 from schemas.clock import Clock
 from schemas.errors import MeshError, Unavailable

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
+from bus.envelope.seals import Seals
 from bus.envelope.types import EpochId, Plain, SealedEnvelope
 from bus.events.commits import CommitLimits, Commits
 from bus.events.content import MESSAGE_ID_BYTES, to_content
 from bus.events.group import Entry
 from bus.events.protocol import NewEvent, StoredEvent
-from bus.events.seals import Seals
 from bus.events.sizes import check_event
 from bus.events.streams import stream_for
 from bus.telemetry.counters import Counters

@@ -9,13 +9,13 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
+from bus.envelope.seals import Seals
 from bus.envelope.types import Refused
 from bus.events.content import UnreadableContent, body_of
 from bus.events.items import Tries
 from bus.events.opening import EnvelopeReader, NotNow
 from bus.events.protocol import NewEvent, Outcome, Receipt
 from bus.events.publisher import Publisher
-from bus.events.seals import Seals
 from bus.events.sizes import TOO_LARGE
 from bus.events.streams import receipt_stream
 from bus.telemetry.counters import Counters

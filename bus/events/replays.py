@@ -9,6 +9,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from bus.envelope.seals import Seals
 from bus.envelope.types import Refused
 from bus.events.content import UnreadableContent, body_of, service_name
 from bus.events.dead_letters import DEAD_LETTER_TYPE
@@ -16,7 +17,6 @@ from bus.events.items import Tries
 from bus.events.opening import EnvelopeReader, NotNow
 from bus.events.protocol import NewEvent, StoredEvent
 from bus.events.publisher import Publisher
-from bus.events.seals import Seals
 from bus.events.sizes import shortened
 from bus.events.streams import dead_letter_stream, derived_id, event_stream
 from bus.events.work import REPLAY_TYPE

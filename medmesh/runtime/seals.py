@@ -1,4 +1,4 @@
-"""Where envelope and trust meet events: one service's identity as `bus.events.seals.Seals`."""
+"""Where envelope and trust meet events: one service's identity as `bus.envelope.seals.Seals`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from google.protobuf.message import DecodeError
 
 from bus.envelope import Opener, Sealer
+from bus.envelope.sealer import DEFAULT_TTL_MS
+from bus.envelope.seals import Opening
 from bus.envelope.types import (
     Certificate,
     CertificateId,
@@ -19,7 +21,6 @@ from bus.envelope.types import (
     SealedBatch,
 )
 from bus.events.content import service_name
-from bus.events.seals import Opening
 from bus.transport.protocol import NotFound
 from bus.trust.identity import ServiceIdentity
 from bus.trust.mesh import Trust
@@ -34,26 +35,26 @@ class ServiceOpening:
         self.opener = opener
 
     def open(self, subject: str, sealed: bytes, *, authorised_replay: bool = False) -> Envelope:
-        """See `bus.events.seals.Opening.open`."""
+        """See `bus.envelope.seals.Opening.open`."""
         if authorised_replay:
             return self.opener.open_authorised(subject, sealed)
         return self.opener.open(subject, sealed)
 
     @property
     def chain_breaks(self) -> int:
-        """See `bus.events.seals.Opening.chain_breaks`."""
+        """See `bus.envelope.seals.Opening.chain_breaks`."""
         return self.opener.chain_breaks
 
     def mark(self, envelope: Envelope) -> bytes:
-        """See `bus.events.seals.Opening.mark`."""
+        """See `bus.envelope.seals.Opening.mark`."""
         return self.opener.acknowledge(envelope)
 
     def snapshot(self) -> bytes:
-        """See `bus.events.seals.Opening.snapshot`."""
+        """See `bus.envelope.seals.Opening.snapshot`."""
         return self.opener.window_to_bytes()
 
     def restore(self, window: bytes, marks: Iterable[bytes]) -> None:
-        """See `bus.events.seals.Opening.restore`."""
+        """See `bus.envelope.seals.Opening.restore`."""
         self.opener.restore_window(window, marks)
 
 
@@ -66,11 +67,14 @@ class ServiceSeals:
         identity: ServiceIdentity,
         trust: Trust,
         clock: Clock,
+        ttl_ms: int = DEFAULT_TTL_MS,
     ) -> None:
         self._identity = identity
         self._trust = trust
         self._clock = clock
-        self._sealer = Sealer(identity.signing_key, identity.certificate, trust.directory, clock)
+        self._sealer = Sealer(
+            identity.signing_key, identity.certificate, trust.directory, clock, ttl_ms=ttl_ms
+        )
         identity.on_renewed(self._renew)
 
     def _renew(self, certificate: Certificate) -> None:
@@ -82,11 +86,11 @@ class ServiceSeals:
         return service_name(self._identity.service)
 
     def seal(self, plains: Sequence[Plain]) -> SealedBatch:
-        """See `bus.events.seals.Seals.seal`."""
+        """See `bus.envelope.seals.Seals.seal`."""
         return self._sealer.seal(plains)
 
     def opener(self, *, replay_window: bool = True) -> Opening:
-        """See `bus.events.seals.Seals.opener`."""
+        """See `bus.envelope.seals.Seals.opener`."""
         return ServiceOpening(
             Opener(
                 self._identity.service,
@@ -97,12 +101,18 @@ class ServiceSeals:
             )
         )
 
+    def short_lived(self, ttl_s: float) -> ServiceSeals:
+        """See `bus.envelope.seals.Seals.short_lived`."""
+        return ServiceSeals(
+            identity=self._identity, trust=self._trust, clock=self._clock, ttl_ms=int(ttl_s * 1000)
+        )
+
     async def publish_package(self, epoch: EpochId, package: bytes) -> None:
-        """See `bus.events.seals.Seals.publish_package`."""
+        """See `bus.envelope.seals.Seals.publish_package`."""
         await self._trust.store_key_package(epoch, package)
 
     async def supply(self, refusal: Refused, sealed: bytes, opener: Opening) -> bool:
-        """See `bus.events.seals.Seals.supply`."""
+        """See `bus.envelope.seals.Seals.supply`."""
         if isinstance(refusal, KeyPackageMissing):
             try:
                 package = await self._trust.key_package(refusal.epoch)

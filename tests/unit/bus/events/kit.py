@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bus.envelope.seals import Opening
 from bus.envelope.types import (
     Certificate,
     CertificateId,
@@ -26,7 +27,6 @@ from bus.envelope.types import (
 )
 from bus.events.events import MeshEvents
 from bus.events.protocol import NewEvent
-from bus.events.seals import Opening
 from bus.telemetry.counters import Counters
 from bus.transport.memory import MemoryBroker, MemoryTransport
 from schemas.errors import MeshError
@@ -187,6 +187,9 @@ class PaperSeals:
             )
             sealed.append(SealedEnvelope(envelope.SerializeToString()))
         return SealedBatch(envelopes=tuple(sealed), key_packages=packages)
+
+    def short_lived(self, ttl_s: float) -> PaperSeals:
+        return self
 
     def opener(self, *, replay_window: bool = True) -> Opening:
         opening = PaperOpening(replay_window=replay_window)

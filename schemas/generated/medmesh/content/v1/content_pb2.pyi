@@ -38,6 +38,64 @@ BODY_ENCODING_ZSTD: BodyEncoding.ValueType  # 2
 BODY_ENCODING_ZSTD_DICTIONARY: BodyEncoding.ValueType  # 3
 Global___BodyEncoding: _TypeAlias = BodyEncoding  # noqa: Y015
 
+class _ReplyStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReplyStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplyStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPLY_STATUS_UNSPECIFIED: _ReplyStatus.ValueType  # 0
+    REPLY_STATUS_OK: _ReplyStatus.ValueType  # 1
+    REPLY_STATUS_INVALID: _ReplyStatus.ValueType  # 2
+    """The request cannot be read or is not allowed: sending it again does not help."""
+    REPLY_STATUS_REFUSED: _ReplyStatus.ValueType  # 3
+    REPLY_STATUS_NOT_FOUND: _ReplyStatus.ValueType  # 4
+    REPLY_STATUS_OVERLOADED: _ReplyStatus.ValueType  # 5
+    """Shed before any work was done: another instance, or later."""
+    REPLY_STATUS_DEADLINE_EXCEEDED: _ReplyStatus.ValueType  # 6
+    """The deadline had passed before or during the work."""
+    REPLY_STATUS_UNAVAILABLE: _ReplyStatus.ValueType  # 7
+    """The service cannot do it now; nothing was done."""
+    REPLY_STATUS_FAILED: _ReplyStatus.ValueType  # 8
+    """The handler failed; whether something was done is not known."""
+
+class ReplyStatus(_ReplyStatus, metaclass=_ReplyStatusEnumTypeWrapper): ...
+
+REPLY_STATUS_UNSPECIFIED: ReplyStatus.ValueType  # 0
+REPLY_STATUS_OK: ReplyStatus.ValueType  # 1
+REPLY_STATUS_INVALID: ReplyStatus.ValueType  # 2
+"""The request cannot be read or is not allowed: sending it again does not help."""
+REPLY_STATUS_REFUSED: ReplyStatus.ValueType  # 3
+REPLY_STATUS_NOT_FOUND: ReplyStatus.ValueType  # 4
+REPLY_STATUS_OVERLOADED: ReplyStatus.ValueType  # 5
+"""Shed before any work was done: another instance, or later."""
+REPLY_STATUS_DEADLINE_EXCEEDED: ReplyStatus.ValueType  # 6
+"""The deadline had passed before or during the work."""
+REPLY_STATUS_UNAVAILABLE: ReplyStatus.ValueType  # 7
+"""The service cannot do it now; nothing was done."""
+REPLY_STATUS_FAILED: ReplyStatus.ValueType  # 8
+"""The handler failed; whether something was done is not known."""
+Global___ReplyStatus: _TypeAlias = ReplyStatus  # noqa: Y015
+
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    PRIORITY_STAT: _Priority.ValueType  # 1
+    PRIORITY_ROUTINE: _Priority.ValueType  # 2
+    PRIORITY_BULK: _Priority.ValueType  # 3
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper): ...
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+PRIORITY_STAT: Priority.ValueType  # 1
+PRIORITY_ROUTINE: Priority.ValueType  # 2
+PRIORITY_BULK: Priority.ValueType  # 3
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 @_typing.final
 class Content(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -53,6 +111,8 @@ class Content(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     RECEIPTS_FROM_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
     PAD_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """Identity of the message: 16 bytes, in hex the Nats-Msg-Id of its publish. A resend has the same."""
@@ -80,6 +140,12 @@ class Content(_message.Message):
     def receipts_from(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Destinations whose receipts the sender waits for."""
 
+    @_builtins.property
+    def call(self) -> Global___Call:
+        """In a request and in its response: what a service call adds."""
+
+    @_builtins.property
+    def reply(self) -> Global___Reply: ...
     def __init__(
         self,
         *,
@@ -94,11 +160,13 @@ class Content(_message.Message):
         traceparent: _builtins.str = ...,
         index: Global___Index | None = ...,
         receipts_from: _abc.Iterable[_builtins.str] | None = ...,
+        call: Global___Call | None = ...,
+        reply: Global___Reply | None = ...,
         pad: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "index", b"index", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "encoding", b"encoding", "id", b"id", "index", b"index", "pad", b"pad", "raw_size", b"raw_size", "receipts_from", b"receipts_from", "received_ms", b"received_ms", "schema_id", b"schema_id", "source", b"source", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call", b"call", "encoding", b"encoding", "id", b"id", "index", b"index", "pad", b"pad", "raw_size", b"raw_size", "receipts_from", b"receipts_from", "received_ms", b"received_ms", "reply", b"reply", "schema_id", b"schema_id", "source", b"source", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,3 +231,104 @@ class Identifier(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Identifier: _TypeAlias = Identifier  # noqa: Y015
+
+@_typing.final
+class Call(_message.Message):
+    """What a request says besides its body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    timeout_ms: _builtins.int
+    """How long the caller still waits, counted from the sealing; what is left of it travels on with calls made in turn."""
+    attempt: _builtins.int
+    """1 for the first try; tries of one call share Content.id."""
+    priority: Global___Priority.ValueType
+    def __init__(
+        self,
+        *,
+        timeout_ms: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "priority", b"priority", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Call: _TypeAlias = Call  # noqa: Y015
+
+@_typing.final
+class Reply(_message.Message):
+    """What a response says besides its body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    status: Global___ReplyStatus.ValueType
+    code: _builtins.str
+    """For a status other than OK: a stable code of the service, and words free of protected data."""
+    detail: _builtins.str
+    retry_after_ms: _builtins.int
+    """With OVERLOADED: not before so many milliseconds."""
+    instance: _builtins.str
+    """The instance that answered, and how busy it is."""
+    @_builtins.property
+    def load(self) -> Global___Load: ...
+    def __init__(
+        self,
+        *,
+        status: Global___ReplyStatus.ValueType = ...,
+        code: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        retry_after_ms: _builtins.int = ...,
+        instance: _builtins.str = ...,
+        load: Global___Load | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "detail", b"detail", "instance", b"instance", "load", b"load", "retry_after_ms", b"retry_after_ms", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reply: _TypeAlias = Reply  # noqa: Y015
+
+@_typing.final
+class Load(_message.Message):
+    """How busy an instance is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    OLDEST_MS_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    in_flight: _builtins.int
+    limit: _builtins.int
+    oldest_ms: _builtins.int
+    """Age of the oldest request in work, milliseconds."""
+    answered: _builtins.int
+    """Requests answered since the start."""
+    def __init__(
+        self,
+        *,
+        in_flight: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        oldest_ms: _builtins.int = ...,
+        answered: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "in_flight", b"in_flight", "limit", b"limit", "oldest_ms", b"oldest_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Load: _TypeAlias = Load  # noqa: Y015

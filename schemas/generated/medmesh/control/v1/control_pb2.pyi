@@ -330,3 +330,132 @@ class Receipt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class InstanceRecord(_message.Message):
+    """Body of a SignedObject of kind "instance", in the bucket of leases under `<service>.<instance>`, renewed while the
+    instance lives. Signed by the instance's own key: a broker cannot invent one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SIGNER_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    PROTOCOLS_FIELD_NUMBER: _builtins.int
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    STARTED_MS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    signer: _builtins.bytes
+    """Certificate id of the signer."""
+    service: _builtins.str
+    instance: _builtins.str
+    version: _builtins.str
+    """Semantic version; its major number is the v<major> of the subjects."""
+    site: _builtins.str
+    zone: _builtins.str
+    """Where in the site: rack, building, data centre. Near instances are preferred."""
+    connection: _builtins.str
+    """Name of the connection to the carrier that it lives on: when that goes, so does the instance."""
+    started_ms: _builtins.int
+    weight: _builtins.int
+    """Relative capacity, 100 is ordinary."""
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def protocols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it speaks: protocols and schema ids."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        signer: _builtins.bytes = ...,
+        service: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        version: _builtins.str = ...,
+        site: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        methods: _abc.Iterable[_builtins.str] | None = ...,
+        protocols: _abc.Iterable[_builtins.str] | None = ...,
+        connection: _builtins.str = ...,
+        started_ms: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "instance", b"instance", "metadata", b"metadata", "methods", b"methods", "protocols", b"protocols", "service", b"service", "signer", b"signer", "site", b"site", "started_ms", b"started_ms", "version", b"version", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceRecord: _TypeAlias = InstanceRecord  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """Published every second on `ctl.<site>.heartbeats.<service>.<instance>`, not stored, not sealed: no protected data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    OLDEST_MS_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    instance: _builtins.str
+    at_ms: _builtins.int
+    in_flight: _builtins.int
+    limit: _builtins.int
+    oldest_ms: _builtins.int
+    answered: _builtins.int
+    draining: _builtins.bool
+    """It takes nothing new and is about to leave."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        in_flight: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        oldest_ms: _builtins.int = ...,
+        answered: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "at_ms", b"at_ms", "draining", b"draining", "in_flight", b"in_flight", "instance", b"instance", "limit", b"limit", "oldest_ms", b"oldest_ms", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015

@@ -1,4 +1,4 @@
-"""What events need of the envelope and of trust: sealing, opening, and getting what was missing for it."""
+"""What events and calls need of the envelope and of trust: sealing, opening, and getting what was missing for it."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class Seals(Protocol):
 
     def opener(self, *, replay_window: bool = True) -> Opening:
         """A new opener; without a replay window for those who read the same message again and again."""
+        ...
+
+    def short_lived(self, ttl_s: float) -> Seals:
+        """The same service's way to seal what must not be believed any more after `ttl_s` seconds (calls)."""
         ...
 
     async def publish_package(self, epoch: EpochId, package: bytes) -> None:
