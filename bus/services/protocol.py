@@ -1,7 +1,7 @@
 """The seams of services: who runs, whom to call, what went wrong. Each part stands behind one of these Protocols.
 
-Caller (retries, hedges, budgets) -> Picker (balancing) -> Registry (who runs)
-\\-> Channel (seal, send, open) -> transport -> Server -> Admission (shedding) -> handler
+`Caller` (retries, hedges, budgets) asks `Picker` (balancing), which asks `Registry` (who runs); the request then goes
+through `Channel` (seal, send, open), the transport, `Server` and `Admission` (shedding) to the handler.
 """
 
 from __future__ import annotations
