@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from schemas.errors import MeshError, ResourceExhausted
+
+SCHEDULE_HEADER: Final = "Nats-Schedule"
+SCHEDULE_TARGET_HEADER: Final = "Nats-Schedule-Target"
 
 
 class StreamFull(ResourceExhausted):
@@ -99,6 +103,30 @@ class StreamSpec:
     duplicate_window_s: float = 7200.0
     replicas: int = 1
     allow_atomic: bool = True
+    allow_schedules: bool = False
+    """Whether messages with `schedule_headers` are held back until they are due. Such a stream has no limits of its
+    own: JetStream would drop old messages at one. Cannot be taken back."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would lose messages. Raises `ValueError`."""
+        limits = max(
+            self.max_bytes, self.max_messages, self.max_messages_per_subject, self.max_age_s
+        )
+        if self.allow_schedules and limits > 0:
+            raise ValueError(f"stream {self.name}: one with schedules has no limits")
+
+
+def schedule_headers(at_ms: int, target: str) -> dict[str, str]:
+    """Headers of a message that the stream holds back and stores on `target`, a subject of its own, when it is due.
+
+    `at_ms`: milliseconds since 1970; the carrier counts whole seconds, and what is past is due at once. One message is
+    held back on a subject: a later one takes its place, and deleting it cancels it (ADR-51).
+    """
+    due = datetime.fromtimestamp(-(-at_ms // 1000), UTC)
+    return {
+        SCHEDULE_HEADER: f"@at {due.strftime('%Y-%m-%dT%H:%M:%SZ')}",
+        SCHEDULE_TARGET_HEADER: target,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,6 +426,8 @@ Connect = Callable[[], Awaitable[Transport]]
 """How to get a transport; what composition hands to tests."""
 
 __all__ = [
+    "SCHEDULE_HEADER",
+    "SCHEDULE_TARGET_HEADER",
     "Connect",
     "ConsumerEvents",
     "ConsumerSpec",
@@ -423,4 +453,5 @@ __all__ = [
     "Subscription",
     "Transport",
     "WrongRevision",
+    "schedule_headers",
 ]

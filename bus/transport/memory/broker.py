@@ -144,6 +144,7 @@ class MemoryBroker:
             bucket.expire(now_ms)
         for stream in self._core.streams.values():
             stream.expire(now_ms)
+            stream.release(now_ms)
         for call in tuple(self._core.ticks):
             call()
 

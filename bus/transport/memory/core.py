@@ -62,6 +62,14 @@ class Core:
         """The stream that takes a subject."""
         return next((s for s in self.streams.values() if s.covers(subject)), None)
 
+    def wake_for(self, stream: MemoryStream) -> None:
+        """Release what is due in a stream, now and, where timers run, at the moment when the next one is due."""
+        stream.release(self.clock.now_ms())
+        due_ms = stream.next_due_ms()
+        if due_ms is not None and self.timers:
+            left_s = max(0.0, (due_ms - self.clock.now_ms()) / 1000)
+            asyncio.get_running_loop().call_later(left_s, self.wake_for, stream)
+
     def send(self, message: Incoming) -> int:
         """Hand a message to each plain listener and to one of each queue group; return to how many it went."""
         plain: list[Listener] = []

@@ -74,6 +74,7 @@ class MemoryStore:
             if refusal is not None:
                 return refusal
             stored = stream.append(message, self._core.clock.now_ms())
+            self._core.wake_for(stream)
         except MeshError as error:
             return error
         if self._core.faults.answer_is_lost():

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from bus.transport.protocol import (
+    SCHEDULE_HEADER,
+    SCHEDULE_TARGET_HEADER,
     Delivery,
     NotFound,
     Outgoing,
@@ -59,6 +62,7 @@ class MemoryStream:
         self._first = 1
         self._seen: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._by_subject: dict[str, dict[int, None]] = {}
+        self._scheduled: dict[int, int] = {}
         self.appended: list[Callable[[Record], None]] = []
         """Called after each new message: the consumers of the stream."""
         self.deleted: list[Callable[[], None]] = []
@@ -81,6 +85,9 @@ class MemoryStream:
         seen = self._seen.get(message.message_id) if message.message_id else None
         if seen is not None:
             return Stored(stream=self.spec.name, seq=seen[0], duplicate=True)
+        due = _due_ms(message) if self.spec.allow_schedules else None
+        if due is not None:
+            self._forget_scheduled(message.subject)
         self._make_room(message)
         self.last_seq += 1
         record = Record(
@@ -95,9 +102,33 @@ class MemoryStream:
         self._by_subject.setdefault(record.subject, {})[record.seq] = None
         if message.message_id:
             self._seen[message.message_id] = (record.seq, now_ms)
+        if due is not None:
+            self._scheduled[record.seq] = due
         for call in tuple(self.appended):
             call(record)
         return Stored(stream=self.spec.name, seq=record.seq)
+
+    def _forget_scheduled(self, subject: str) -> None:
+        for seq in tuple(self._by_subject.get(subject, ())):
+            self.remove(seq)
+
+    def next_due_ms(self) -> int | None:
+        """When the next scheduled message is due; None when there is none."""
+        return min(self._scheduled.values(), default=None)
+
+    def release(self, now_ms: int) -> None:
+        """Store what is due on its target, and drop what was held back for it."""
+        for seq, due_ms in sorted(self._scheduled.items(), key=lambda item: (item[1], item[0])):
+            if due_ms > now_ms:
+                return
+            record = self.records[seq]
+            self.remove(seq)
+            target = (record.headers or {})[SCHEDULE_TARGET_HEADER]
+            headers = {"Nats-Scheduler": record.subject, "Nats-Schedule-Next": "purge"}
+            self.append(
+                Outgoing(subject=target, payload=record.payload, message_id="", headers=headers),
+                now_ms,
+            )
 
     def _make_room(self, message: Outgoing) -> None:
         spec, held = self.spec, self._by_subject.get(message.subject, {})
@@ -124,6 +155,7 @@ class MemoryStream:
         if record is None:
             raise NotFound(f"stream {self.spec.name} has no message {seq}")
         self._bytes -= record.size
+        self._scheduled.pop(seq, None)
         held = self._by_subject[record.subject]
         del held[seq]
         if not held:
@@ -189,6 +221,12 @@ class MemoryStream:
             sync_always=False,
             created_ms=self.created_ms,
         )
+
+
+def _due_ms(message: Outgoing) -> int | None:
+    said = (message.headers or {}).get(SCHEDULE_HEADER, "")
+    kind, _, at = said.partition(" ")
+    return round(datetime.fromisoformat(at).timestamp() * 1000) if kind == "@at" else None
 
 
 def covered(subject: str, patterns: tuple[str, ...]) -> bool:

@@ -135,7 +135,7 @@ def stream_config(spec: StreamSpec) -> Json:
     if spec.max_age_s > 0:
         window_s = min(window_s, spec.max_age_s)  # the server refuses a longer window
     per_subject = spec.max_messages_per_subject > 0 and not spec.discard_old_per_subject
-    return {
+    config: Json = {
         "name": spec.name,
         "subjects": list(spec.subjects),
         "retention": "workqueue" if spec.retention is Retention.WORKQUEUE else "limits",
@@ -151,6 +151,12 @@ def stream_config(spec: StreamSpec) -> Json:
         "allow_atomic": spec.allow_atomic,
         "allow_direct": True,
     }
+    if (
+        spec.allow_schedules
+    ):  # ADR-51; the server takes it only with these, and without limits nothing old goes
+        config |= {"allow_msg_schedules": True, "allow_msg_ttl": True, "allow_rollup_hdrs": True}
+        config |= {"discard": "old", "discard_new_per_subject": False}
+    return config
 
 
 def _absent(value: object) -> object:
