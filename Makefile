@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: help demo run test check format lint types contracts schemas generate bench coverage lock clean
+.PHONY: help demo run test check format lint types contracts schemas generate bench bench-peers coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ coverage: $(VENV)/dev.stamp ## tests with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -p no:xdist $(ARGS)
 	$(BIN)/coverage combine && $(BIN)/coverage report
+
+bench-peers: $(VENV)/dev.stamp ## install what only benchmarks/calls.py needs: Envoy and gRPC
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 
 bench: $(VENV)/dev.stamp ## print every ratio of DESIGN section 11 that is built
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -459,3 +459,53 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class ScheduleOrder(_message.Message):
+    """Body of a content of type "medmesh/schedule", held back on `ctl.<site>.schedules.set.<service>.<name>` and stored on
+    `ctl.<site>.schedules.due.<service>.<name>` when it is time to look at it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    EVERY_MS_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    PLACING_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """The event to be published: its subject, and its serialised medmesh.content.v1.Content without an id."""
+    content: _builtins.bytes
+    due_ms: _builtins.int
+    """When the event is due. Later than the order itself when that is too far away for one hop."""
+    every_ms: _builtins.int
+    """Periodic: one of the two."""
+    cron: _builtins.str
+    time_zone: _builtins.str
+    """IANA name of the zone of `cron`."""
+    requested_by: _builtins.str
+    """Who asked for it: `source` of what is published."""
+    placing: _builtins.bytes
+    """8 random bytes of one placing: makes the ids of its events its own."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        due_ms: _builtins.int = ...,
+        every_ms: _builtins.int = ...,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        requested_by: _builtins.str = ...,
+        placing: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cron", b"cron", "due_ms", b"due_ms", "every_ms", b"every_ms", "placing", b"placing", "requested_by", b"requested_by", "subject", b"subject", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleOrder: _TypeAlias = ScheduleOrder  # noqa: Y015
