@@ -413,8 +413,22 @@ class Transport(Protocol):
         """The largest message that the carrier takes, in bytes, as it last said; with headers."""
         ...
 
-    async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
-        """Open a bucket, creating it when it is missing."""
+    async def key_value(
+        self, bucket: str, *, history: int = 1, max_age_s: float = 0.0, in_memory: bool = False
+    ) -> KeyValue:
+        """Open a bucket, creating it when it is missing.
+
+        One `in_memory` costs no fsync and is empty after the carrier's server was restarted: watches then report its
+        keys as gone, and go on. For what its writers renew all the time: leases.
+        """
+        ...
+
+    async def departures(self, gone: Callable[[str], None]) -> Subscription:
+        """Call `gone` with the name of each connection to the carrier that ends, well within a second.
+
+        Raises `PermissionRefused` where this connection may not know. A carrier that is not set up to tell never calls:
+        whoever relies on it needs another sign as well.
+        """
         ...
 
     async def close(self) -> None:

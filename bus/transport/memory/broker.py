@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from bus.clock import SystemClock
 from bus.transport.memory.core import Core
@@ -10,6 +11,7 @@ from bus.transport.memory.faults import Faults
 from bus.transport.memory.key_value import Bucket, MemoryKeyValue
 from bus.transport.memory.link import MemoryLink
 from bus.transport.memory.messenger import MemoryMessenger
+from bus.transport.memory.presence import DEPARTURES, Presence
 from bus.transport.memory.store import MemoryStore
 from bus.transport.protocol import (
     EventStore,
@@ -17,6 +19,7 @@ from bus.transport.protocol import (
     LinkState,
     Messenger,
     StreamAdministration,
+    Subscription,
 )
 from schemas.clock import Clock
 
@@ -24,10 +27,13 @@ from schemas.clock import Clock
 class MemoryTransport:
     """One connection to a `MemoryBroker`. `disconnect` and `reconnect` are faults for tests."""
 
-    def __init__(self, core: Core, link: MemoryLink, buckets: dict[str, Bucket]) -> None:
+    def __init__(
+        self, core: Core, link: MemoryLink, buckets: dict[str, Bucket], presence: Presence
+    ) -> None:
         self._core = core
         self._link = link
         self._buckets = buckets
+        self._presence = presence
         self._messenger = MemoryMessenger(core, link)
         self._store = MemoryStore(core, link)
 
@@ -56,21 +62,36 @@ class MemoryTransport:
         """The largest message that the broker takes, in bytes."""
         return self._core.max_payload
 
-    async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+    async def key_value(
+        self, bucket: str, *, history: int = 1, max_age_s: float = 0.0, in_memory: bool = False
+    ) -> KeyValue:
         """Open a bucket, creating it when it is missing. Only the newest value is kept, whatever `history` asks."""
         await self._link.ready(10.0)
-        held = self._buckets.setdefault(bucket, Bucket(bucket, max_age_s))
+        held = self._buckets.setdefault(bucket, Bucket(bucket, max_age_s, in_memory))
         return MemoryKeyValue(self._core, self._link, held)
+
+    async def departures(self, gone: Callable[[str], None]) -> Subscription:
+        """Call `gone` with the name of each connection that is cut or closed."""
+        await self._link.ready(10.0)
+        self._link.check_subscribe(DEPARTURES)
+        return self._presence.attend(self._link, gone)
 
     async def close(self) -> None:
         """Disconnect for good."""
         self._core.listeners[:] = [x for x in self._core.listeners if x.link is not self._link]
+        was_connected = self._link.connected
         self._link.close()
+        if was_connected:
+            self._presence.tell(self._link.name)
         await asyncio.sleep(0)
 
-    def disconnect(self) -> None:
-        """Lose the connection until `reconnect`."""
+    def disconnect(self, *, with_server: bool = False) -> None:
+        """Lose the connection until `reconnect`; where the server is lost, nobody is told."""
+        if not self._link.connected:
+            return
         self._link.cut()
+        if not with_server:
+            self._presence.tell(self._link.name)
 
     def reconnect(self) -> None:
         """Get the connection back: consumers are told that deliveries may have been lost."""
@@ -89,6 +110,7 @@ class MemoryBroker:
             clock=clock or SystemClock(), timers=clock is None, max_payload=max_payload
         )
         self._buckets: dict[str, Bucket] = {}
+        self._presence = Presence()
         self._transports: list[MemoryTransport] = []
 
     @property
@@ -114,14 +136,16 @@ class MemoryBroker:
     ) -> MemoryTransport:
         """Open a connection; `deny_…` are patterns on which it gets `PermissionRefused`."""
         link = MemoryLink(name, deny_publish=deny_publish, deny_subscribe=deny_subscribe)
-        transport = MemoryTransport(self._core, link, self._buckets)
+        transport = MemoryTransport(self._core, link, self._buckets, self._presence)
         self._transports.append(transport)
         return transport
 
     def disconnect_all(self) -> None:
-        """Cut every connection, as a dead server would."""
+        """Cut every connection, as a dead server would: what is only in its memory is lost."""
         for transport in self._transports:
-            transport.disconnect()
+            transport.disconnect(with_server=True)
+        for bucket in self._buckets.values():
+            bucket.lose_memory()
 
     def reconnect_all(self) -> None:
         """Bring every cut connection back."""

@@ -20,6 +20,7 @@ class Bucket:
 
     name: str
     max_age_s: float
+    in_memory: bool = False
     entries: dict[str, tuple[Entry, int]] = field(default_factory=dict)
     """Key to its entry and when it was written, in milliseconds."""
     revision: int = 0
@@ -42,6 +43,13 @@ class Bucket:
         for key, (entry, at_ms) in list(self.entries.items()):
             if entry.value is not None and at_ms <= oldest:
                 self.write(key, None, now_ms)
+
+    def lose_memory(self) -> None:
+        """Forget everything if it is not durable. Revisions grow on, unlike a server's: watchers need not know."""
+        if self.in_memory:
+            for key, (entry, at_ms) in list(self.entries.items()):
+                if entry.value is not None:
+                    self.write(key, None, at_ms)
 
     def live(self, key: str) -> Entry | None:
         """The entry of a key that has a value."""

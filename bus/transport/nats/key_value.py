@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
-from bus.transport.nats.api import NS, JetStream, Json
+from bus.transport.nats.api import NS, JetStream, Json, read_answer
 from bus.transport.nats.storing import Batch
 from bus.transport.nats.streams import Streams
 from bus.transport.nats.watch import Watch, is_marker
 from bus.transport.protocol import (
     Delivery,
     Entry,
+    NoResponders,
     NotFound,
     Outgoing,
     Stored,
@@ -27,25 +29,39 @@ _MARKER_S: Final = 60.0
 _OPERATION: Final = "KV-Operation"
 
 
-async def open_bucket(
-    jetstream: JetStream, bucket: str, *, history: int, max_age_s: float
-) -> NatsKeyValue:
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """A bucket as `Transport.key_value` was asked for it."""
+
+    name: str
+    history: int = 1
+    max_age_s: float = 0.0
+    in_memory: bool = False
+
+
+async def open_bucket(jetstream: JetStream, spec: BucketSpec) -> NatsKeyValue:
     """Open a bucket, creating it when it is missing; an existing one is taken as it is."""
+    await _since(jetstream, spec)
+    return NatsKeyValue(jetstream, spec)
+
+
+async def _since(jetstream: JetStream, spec: BucketSpec) -> str:
+    """When the bucket was created; now, if it is missing."""
     try:
-        await jetstream.ask(f"STREAM.INFO.KV_{bucket}")
+        found = await jetstream.ask(f"STREAM.INFO.KV_{spec.name}")
     except NotFound:
-        config = _config(bucket, history, max_age_s)
-        await jetstream.ask(f"STREAM.CREATE.KV_{bucket}", config)
-    return NatsKeyValue(jetstream, bucket)
+        found = await jetstream.ask(f"STREAM.CREATE.KV_{spec.name}", _config(spec))
+    return str(found.get("created", ""))
 
 
-def _config(bucket: str, history: int, max_age_s: float) -> Json:
+def _config(spec: BucketSpec) -> Json:
+    max_age_s = spec.max_age_s
     config: Json = {
-        "name": f"KV_{bucket}",
-        "subjects": [f"$KV.{bucket}.>"],
-        "storage": "file",
+        "name": f"KV_{spec.name}",
+        "subjects": [f"$KV.{spec.name}.>"],
+        "storage": "memory" if spec.in_memory else "file",
         "discard": "new",
-        "max_msgs_per_subject": history,
+        "max_msgs_per_subject": spec.history,
         "max_age": int(max_age_s * NS),
         "duplicate_window": int((min(_WINDOW_S, max_age_s) if max_age_s > 0 else _WINDOW_S) * NS),
         "allow_rollup_hdrs": True,
@@ -60,11 +76,12 @@ def _config(bucket: str, history: int, max_age_s: float) -> Json:
 class NatsKeyValue:
     """`KeyValue` on JetStream."""
 
-    def __init__(self, jetstream: JetStream, bucket: str) -> None:
+    def __init__(self, jetstream: JetStream, spec: BucketSpec) -> None:
         self._jetstream = jetstream
         self._streams = Streams(jetstream, None)
-        self._bucket = bucket
-        self._prefix = f"$KV.{bucket}."
+        self._spec = spec
+        self._bucket = spec.name
+        self._prefix = f"$KV.{spec.name}."
 
     async def get(self, key: str) -> Entry:
         """Read the newest value, from the stream's leader. Raises `NotFound`."""
@@ -115,6 +132,8 @@ class NatsKeyValue:
     async def _write(
         self, key: str, value: bytes, headers: dict[str, str], message_id: str = ""
     ) -> int:
+        if self._spec.in_memory:
+            return await self._write_in_memory(key, value, headers)
         connection = self._jetstream.connection
         message = Outgoing(
             subject=self._prefix + key,
@@ -132,6 +151,28 @@ class NatsKeyValue:
             case MeshError() as error:
                 raise error
 
+    async def _write_in_memory(self, key: str, value: bytes, headers: dict[str, str]) -> int:
+        """Once, without the store's care: what is in memory is renewed. Creates a bucket that went with its server."""
+        timeout_s = self._jetstream.connection.options.api_timeout_s
+        subject = self._prefix + key
+        try:
+            answer = await self._jetstream.requests.ask(
+                subject, value, timeout_s=timeout_s, headers=headers
+            )
+        except NoResponders:
+            await self._since()
+            answer = await self._jetstream.requests.ask(
+                subject, value, timeout_s=timeout_s, headers=headers
+            )
+        return int(read_answer(answer.payload, what=f"bucket {self._bucket}")["seq"])
+
+    async def _since(self) -> str:
+        return await _since(self._jetstream, self._spec)
+
+    @property
+    def _renew(self) -> Callable[[], Awaitable[str]] | None:
+        return self._since if self._spec.in_memory else None
+
     async def keys(self) -> list[str]:
         """All live keys, sorted."""
         live: set[str] = set()
@@ -140,7 +181,7 @@ class NatsKeyValue:
             if entry.value is not None:
                 live.add(entry.key)
 
-        watch = Watch(self._jetstream, self._bucket, ">", changed, headers_only=True)
+        watch = Watch(self._jetstream, self._bucket, ">", changed, self._renew, headers_only=True)
         await watch.start()
         try:
             await watch.caught_up(self._jetstream.connection.options.api_timeout_s)
@@ -150,7 +191,7 @@ class NatsKeyValue:
 
     async def watch(self, pattern: str, changed: Callable[[Entry], None]) -> Subscription:
         """Report the current value of each key that matches, then each change. Survives reconnects."""
-        watch = Watch(self._jetstream, self._bucket, pattern, changed)
+        watch = Watch(self._jetstream, self._bucket, pattern, changed, self._renew)
         await watch.start()
         return watch
 
@@ -159,4 +200,4 @@ async def _no_reason(subject: str, cause: MeshError) -> None:
     """Buckets exist before they are written to: silence has no explanation worth asking for."""
 
 
-__all__ = ["NatsKeyValue", "open_bucket"]
+__all__ = ["BucketSpec", "NatsKeyValue", "open_bucket"]

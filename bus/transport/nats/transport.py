@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bus.telemetry.counters import Counters
 from bus.transport.nats.api import JetStream
 from bus.transport.nats.connection import Connection
-from bus.transport.nats.key_value import open_bucket
+from bus.transport.nats.key_value import BucketSpec, open_bucket
 from bus.transport.nats.messenger import NatsMessenger
 from bus.transport.nats.monitor import Monitor
 from bus.transport.nats.options import Credentials, NatsOptions
+from bus.transport.nats.presence import watch_departures
 from bus.transport.nats.requests import Requests
 from bus.transport.nats.store import NatsStore
 from bus.transport.protocol import (
@@ -21,6 +22,7 @@ from bus.transport.protocol import (
     LinkState,
     Messenger,
     StreamAdministration,
+    Subscription,
 )
 
 
@@ -58,9 +60,16 @@ class NatsTransport:
         """The largest message that the server takes, in bytes."""
         return self._connection.max_payload
 
-    async def key_value(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+    async def key_value(
+        self, bucket: str, *, history: int = 1, max_age_s: float = 0.0, in_memory: bool = False
+    ) -> KeyValue:
         """Open a bucket, creating it when it is missing."""
-        return await open_bucket(self._jetstream, bucket, history=history, max_age_s=max_age_s)
+        spec = BucketSpec(bucket, history=history, max_age_s=max_age_s, in_memory=in_memory)
+        return await open_bucket(self._jetstream, spec)
+
+    async def departures(self, gone: Callable[[str], None]) -> Subscription:
+        """Call `gone` with the name of each connection of the account that ends; see `presence`."""
+        return await watch_departures(self._messenger, gone)
 
     async def close(self) -> None:
         """Flush what is pending and disconnect."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from bus.transport.nats.api import NS, JetStream
@@ -29,7 +29,8 @@ class Watch:
     """A short-lived consumer that begins with the last message of each key.
 
     It is made anew after each reconnect or gap; what was reported already is not reported again, and keys that went in
-    between without leaving a marker are reported as gone.
+    between without leaving a marker are reported as gone. `since` tells when the bucket was created, and creates it
+    where it is missing: given for buckets that may go and come again.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Watch:
         bucket: str,
         pattern: str,
         changed: Callable[[Entry], None],
+        since: Callable[[], Awaitable[str]] | None = None,
         *,
         headers_only: bool = False,
     ) -> None:
@@ -47,6 +49,8 @@ class Watch:
         self._prefix = f"$KV.{bucket}."
         self._pattern = pattern
         self._changed = changed
+        self._since = since
+        self._created = ""
         self._headers_only = headers_only
         self._loop = asyncio.get_running_loop()
         self._epoch = 0
@@ -115,6 +119,7 @@ class Watch:
         name = secrets.token_hex(8)
         inbox = f"{self._connection.options.inbox_prefix}.{name}"
         await self._connection.ready(self._connection.options.api_timeout_s)
+        await self._check_bucket()
         self._registration = await self._connection.subscribe(
             inbox, lambda message: self._arrived(epoch, message)
         )
@@ -143,6 +148,15 @@ class Watch:
         self._initial = int(found.get("num_pending", 0)) + int(delivered)
         self._check_initial()
         self._beat()
+
+    async def _check_bucket(self) -> None:
+        """In a new bucket of the same name revisions begin anew: nothing of it was reported yet."""
+        if self._since is None:
+            return
+        created = await self._since()
+        if created != self._created:
+            self._created, self._revision = created, 0
+            self._live = dict.fromkeys(self._live, 0)
 
     def _leave(self) -> None:
         self._epoch += 1
