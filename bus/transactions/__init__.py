@@ -1,0 +1,5 @@
+"""Transactions over the mesh and a database of the user's: outbox, inbox, sagas.
+
+Public API, each in its own module: `database` (the seam), `sqlite`, `postgres` (needs the extra `postgres`), `outbox`,
+`relay`, `inbox`, `participant`, `saga`, `runner`.
+"""
