@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from bus.telemetry.counters import Counters
 from bus.transport import nats
 from bus.transport.memory import MemoryBroker, MemoryTransport
 from bus.transport.nats import Credentials, NatsOptions, NatsTransport
@@ -71,23 +72,28 @@ class MemoryCarrier:
 
 
 class NatsCarrier:
-    def __init__(self, server: NatsServer) -> None:
+    def __init__(self, server: NatsServer, *, fast: bool = True) -> None:
         self.server = server
+        self.fast = fast
         self._open: list[NatsTransport] = []
 
     async def connect(self, **options: float) -> Transport:
-        return await self._connect("all", NatsOptions(monitor_url=self.server.monitor_url))
+        options = NatsOptions(monitor_url=self.server.monitor_url, fast=self.fast)
+        return await self._connect("all", options)
 
     async def connect_limited(self) -> Transport:
-        return await self._connect("limited", NatsOptions())
+        return await self._connect("limited", NatsOptions(fast=self.fast))
 
     async def _connect(self, user: str, options: NatsOptions) -> Transport:
+        counters = Counters()
         transport = await nats.connect(
             [self.server.url],
             name=f"{user}-{len(self._open)}",
             credentials=Credentials(user=user, password="x"),
             options=options,
+            counters=counters,
         )
+        assert counters.get("fast_path_unavailable") == 0, counters.snapshot()
         self._open.append(transport)
         return transport
 

@@ -10,16 +10,18 @@ from bus.transport.protocol import Transport
 from tests.conftest import StartNatsServer
 from tests.contract.carriers import PERMISSIONS, Carrier, MemoryCarrier, NatsCarrier
 
+NATS = [pytest.param(path, marks=pytest.mark.server) for path in ("nats-fast", "nats-stock")]
 
-@pytest.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.server)])
+
+@pytest.fixture(params=["memory", *NATS])
 async def carrier(request: pytest.FixtureRequest) -> AsyncIterator[Carrier]:
-    """A carrier of events: the in-memory twin, or a private nats-server."""
+    """A carrier of events: the in-memory twin, or a private nats-server on the fast or the stock path."""
     made: Carrier
     if request.param == "memory":
         made = MemoryCarrier()
     else:
         start: StartNatsServer = request.getfixturevalue("start_nats_server")
-        made = NatsCarrier(start(extra=PERMISSIONS))
+        made = NatsCarrier(start(extra=PERMISSIONS), fast=request.param == "nats-fast")
     yield made
     await made.close()
 

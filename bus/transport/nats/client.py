@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from bus.transport.nats.options import Credentials, NatsOptions
-from bus.transport.protocol import Incoming
+from bus.transport.nats.wire import Wire
 
 FOREVER_S: Final = 10 * 365 * 86400
+STALLED: Final = "stalled"
+"""The reason of an end: the server does not answer, though the connection stands."""
 
 
 class Generation:
@@ -25,12 +26,21 @@ class Generation:
         self.dead = asyncio.Event()
         self.reason = ""
         self.last_error: Exception | None = None
+        self.wire: Wire | None = None
+        """What messages go by, once it is connected."""
+        self.ended: Callable[[], None] | None = None
+        """Called once, at its end."""
 
     def end(self, reason: str) -> None:
         """Declare the client dead; the first reason stays."""
-        if not self.dead.is_set():
-            self.reason = reason
-            self.dead.set()
+        if self.dead.is_set():
+            return
+        self.reason = reason
+        self.dead.set()
+        if self.wire is not None:
+            self.wire.end(stalled=reason == STALLED)
+        if self.ended is not None:
+            self.ended()
 
     @property
     def alive(self) -> bool:
@@ -85,22 +95,10 @@ def client_options(
     return chosen
 
 
-def incoming(message: Msg) -> Incoming:
-    """A message of nats-py as ours."""
-    headers = message.headers
-    return Incoming(
-        subject=message.subject,
-        payload=message.data,
-        reply=message.reply,
-        # nats-py mixes members of a str enum into the keys
-        headers={str.__str__(key): value for key, value in headers.items()} if headers else None,
-    )
-
-
 def without_secret(server: str) -> str:
     """A server's address as it may be shown: without user and password."""
     scheme, _, rest = server.rpartition("://")
     return f"{scheme or 'nats'}://{rest.rpartition('@')[2]}"
 
 
-__all__ = ["FOREVER_S", "Generation", "client_options", "incoming", "without_secret"]
+__all__ = ["FOREVER_S", "STALLED", "Generation", "client_options", "without_secret"]

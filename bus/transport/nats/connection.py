@@ -12,27 +12,30 @@ import contextlib
 import random
 import ssl
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as ClientSubscription
 
 from bus.telemetry.counters import Counters
 from bus.telemetry.log import logger
 from bus.transport.nats.client import (
     FOREVER_S,
+    STALLED,
     Generation,
     client_options,
-    incoming,
     without_secret,
 )
 from bus.transport.nats.errors import from_client, violation
+from bus.transport.nats.fast import FastWire
+from bus.transport.nats.headers import encode
+from bus.transport.nats.hooks import HookMissing
 from bus.transport.nats.link import Link
 from bus.transport.nats.options import Credentials, NatsOptions
-from bus.transport.protocol import Incoming, LinkState, PayloadTooLarge
+from bus.transport.nats.parsing import Handler
+from bus.transport.nats.stock import StockWire
+from bus.transport.nats.wire import Registration, Wire, check_subject, taking
+from bus.transport.protocol import Incoming, LinkState
 from schemas.errors import Closed, ConfigurationError, MeshError, PermissionRefused, Unavailable
 
 _log: Final = logger("transport")
@@ -42,16 +45,6 @@ _CLOSE_S: Final = 2.0
 """Bound of each of the four steps of a close: flush, end the keeper, leave the server, end what is left."""
 _HEED_S: Final = 0.1
 CLOSE_WITHIN_S: Final = 4 * _CLOSE_S
-
-
-@dataclass(eq=False, slots=True)
-class Registration:
-    """A subscription that outlives clients."""
-
-    subject: str
-    queue: str
-    handler: Callable[[Incoming], None]
-    live: ClientSubscription | None = None
 
 
 class Connection(Link):
@@ -67,6 +60,7 @@ class Connection(Link):
         options: NatsOptions,
         counters: Counters,
         rng: random.Random,
+        fast: bool = True,
     ) -> None:
         if not servers:
             raise ConfigurationError("nats.servers: at least one server is needed")
@@ -78,6 +72,9 @@ class Connection(Link):
         self._credentials = credentials
         self._rng = rng
         self._generation: Generation | None = None
+        self.wire: Wire | None = None
+        """What messages go by at this moment; None while there is no connection."""
+        self._fast = fast
         self._born = 0
         self._turn = 0
         self._registrations: dict[Registration, None] = {}
@@ -117,6 +114,7 @@ class Connection(Link):
         with contextlib.suppress(MeshError):
             await self.round_trip(_CLOSE_S)
         self.set_state(LinkState.CLOSED)
+        self.wire = None
         if self._keeper is not None:
             await self._end((self._keeper,))
         self.tell_lost()
@@ -161,11 +159,17 @@ class Connection(Link):
 
     def _adopt(self, generation: Generation) -> None:
         self._generation = generation
+        if generation.alive:
+            self.wire = generation.wire
+            generation.ended = self._cut
         self.set_state(LinkState.CONNECTED)
         if generation.number > 1:
             self.counters.add("link_restored", who=self.name)
             _log.info("link_restored", instance=self.name)
         self.tell_restored()
+
+    def _cut(self) -> None:
+        self.wire = None
 
     def _lose(self, generation: Generation) -> None:
         self.set_state(LinkState.RECONNECTING)
@@ -188,7 +192,7 @@ class Connection(Link):
             try:
                 await self._ping(generation, self.options.ping_timeout_s)
             except Unavailable:
-                generation.end("stalled")
+                generation.end(STALLED)
             ping_at = loop.time() + self.options.ping_interval_s
 
     # -- connecting ----------------------------------------------------------------------------
@@ -234,10 +238,9 @@ class Connection(Link):
             made.append((registration, registration.live))
         await self._ping(generation, self.options.connect_timeout_s)
         for registration, live in made:
-            if registration not in self._registrations and live is not None:
-                await (
-                    live.unsubscribe()
-                )  # given up meanwhile: as a queue member it would swallow messages
+            if registration not in self._registrations and generation.wire is not None:
+                # given up meanwhile: as a queue member it would swallow messages
+                await generation.wire.unsubscribe(live, hand_over=False)
 
     async def _log_in(self, generation: Generation, server: str) -> None:
         async def failed(error: Exception) -> None:
@@ -247,6 +250,42 @@ class Connection(Link):
             self.options, name=self.name, tls=self._tls, credentials=self._credentials
         )
         await generation.connect(server, chosen, failed)
+        generation.wire = self._wire_of(generation)
+
+    def _wire_of(self, generation: Generation) -> Wire:
+        """The fast path where it can be had, else the stock one."""
+
+        async def round_trip() -> None:
+            await self._ping(generation, self.options.ping_timeout_s)
+
+        if self._fast:
+            try:
+                return FastWire(
+                    generation.client,
+                    pending_bytes=self.options.pending_bytes,
+                    failed=self._handler_failed,
+                    broken=generation.end,
+                    round_trip=round_trip,
+                )
+            except HookMissing as missing:
+                self._fast = False
+                self.fast_unavailable([str(missing)])
+        return StockWire(
+            generation.client,
+            pending_bytes=self.options.pending_bytes,
+            broken=generation.end,
+            dead=generation.dead,
+            spawn=self._spawn,
+        )
+
+    def fast_unavailable(self, missing: Sequence[str]) -> None:
+        """Count and say that messages go by nats-py's own ways, and what the fast path did not find."""
+        for hook in missing:
+            self.counters.add("fast_path_unavailable", who=self.name, reason=hook)
+        _log.warning("fast_path_unavailable", instance=self.name, reason="; ".join(missing))
+
+    def _handler_failed(self, error: Exception) -> None:
+        self.counters.add("client_error", who=self.name, reason=type(error).__name__)
 
     def _client_failed(self, generation: Generation, error: Exception) -> None:
         generation.last_error = error
@@ -277,6 +316,14 @@ class Connection(Link):
             raise Unavailable(f"{self.name}: the connection to NATS is lost")
         return generation
 
+    def live_wire(self) -> Wire:
+        """What messages go by. Raises `Unavailable` while disconnected, `Closed`."""
+        wire = self.wire
+        if wire is None or self.state is not LinkState.CONNECTED:
+            self._live()
+            raise Unavailable(f"{self.name}: the connection to NATS is lost")
+        return wire
+
     async def publish(
         self,
         subject: str,
@@ -288,29 +335,14 @@ class Connection(Link):
 
         Raises `Unavailable` while disconnected, `PayloadTooLarge`, `SubjectError`, `Closed`.
         """
-        generation = self._live()
-        if generation.client.pending_data_size > self.options.pending_bytes:
-            await self._drain(generation)
-        size = len(payload)
-        if size > generation.client.max_payload:
-            raise PayloadTooLarge(
-                f"message of {size} bytes; the server takes at most {generation.client.max_payload} (max_payload)"
-            )
-        try:
-            await generation.client.publish(
-                subject, payload, reply, dict(headers) if headers else None
-            )
-        except nats.errors.Error as error:
-            if generation.alive:
-                raise from_client(error, what="publish") from None
-            raise Unavailable(f"{self.name}: the connection to NATS is lost") from None
-
-    async def _drain(self, generation: Generation) -> None:
-        """Wait until half of the bound is free. nats-py tells nobody when it has written, so this looks."""
-        while generation.client.pending_data_size > self.options.pending_bytes // 2:
-            await asyncio.sleep(0.001)
-            if not generation.alive:
-                raise Unavailable(f"{self.name}: the connection to NATS is lost")
+        wire = self.live_wire()
+        block = encode(headers) if headers else None
+        if reply:
+            check_subject(reply)
+        if wire.full:
+            await wire.room()
+            wire = self.live_wire()
+        wire.send(subject, payload, reply.encode(), block)
 
     async def round_trip(self, timeout_s: float) -> None:
         """Return when the server has taken in everything sent before: its refusals have arrived by then.
@@ -322,11 +354,8 @@ class Connection(Link):
     async def _ping(self, generation: Generation, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                # nats-py writes a ping ahead of what is queued: let the queue go first
-                while generation.client.pending_data_size:
-                    await asyncio.sleep(0 if generation.client.pending_data_size < 65536 else 0.001)
-                    if not generation.alive:
-                        raise Unavailable(f"{self.name}: the connection to NATS is lost")
+                if generation.wire is not None:
+                    await generation.wire.settle()
                 # Never cancelled while the client lives: nats-py's reader dies on the answer to a cancelled ping.
                 pong = self._spawn(generation.client.rtt(timeout=FOREVER_S))
                 ended = asyncio.ensure_future(generation.dead.wait())
@@ -345,36 +374,29 @@ class Connection(Link):
         self, subject: str, handler: Callable[[Incoming], None], *, queue: str = ""
     ) -> Registration:
         """Subscribe, now and after each reconnect. Raises `Unavailable`, `SubjectError`, `Closed`."""
+        return await self.listen(subject, taking(handler), queue=queue)
+
+    async def listen(self, subject: str, take: Handler, *, queue: str = "") -> Registration:
+        """As `subscribe`, for a handler that takes what came as it came."""
         generation = self._live()
-        registration = Registration(subject, queue, handler)
+        registration = Registration(subject, queue, take)
         await self._subscribe(generation, registration)
         self._registrations[registration] = None
         return registration
 
     async def _subscribe(self, generation: Generation, registration: Registration) -> None:
-        async def arrived(message: Msg) -> None:
-            if not generation.dead.is_set():
-                registration.handler(incoming(message))
-
-        try:
-            registration.live = await generation.client.subscribe(
-                registration.subject, registration.queue, cb=arrived
-            )
-        except nats.errors.Error as error:
-            raise from_client(error, what=f"subscribe to {registration.subject}") from None
+        if generation.wire is None:
+            raise Unavailable(f"{self.name}: the connection to NATS is lost")
+        await generation.wire.subscribe(registration)
 
     async def unsubscribe(self, registration: Registration, *, hand_over: bool = False) -> None:
         """Stop; with `hand_over` messages that had arrived are handled first."""
         self._registrations.pop(registration, None)
         live, registration.live = registration.live, None
         generation = self._generation
-        if live is None or generation is None or not generation.alive:
+        if live is None or generation is None or not generation.alive or generation.wire is None:
             return
-        if hand_over:
-            while live.pending_msgs and generation.alive:  # noqa: ASYNC110 -- nats-py tells nobody when it has handed over
-                await asyncio.sleep(0)
-        with contextlib.suppress(nats.errors.Error):
-            await live.unsubscribe()
+        await generation.wire.unsubscribe(live, hand_over=hand_over)
 
 
 def _heed_cancellation() -> None:

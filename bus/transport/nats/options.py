@@ -46,6 +46,9 @@ class NatsOptions:
     """How long a standing pull request lives before it is renewed."""
     pull_heartbeat_s: float = 5.0
     """How often the server shows that a pull request still stands; after two missed ones deliveries are doubted."""
+    fast: bool = True
+    """Our own parser and writer on nats-py's inside, for a half to a tenth of the processor time a message. Where that
+    inside is not as expected, nats-py's public ways are used by themselves. `MEDMESH_NATS_FAST=0` says so too."""
     inbox_prefix: str = "_INBOX"
     """Where answers come in; the server's permissions may ask for a private one."""
     monitor_url: str = ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import ssl
 from collections.abc import Callable, Sequence
 
 from bus.telemetry.counters import Counters
+from bus.transport.nats import hooks
 from bus.transport.nats.api import JetStream
 from bus.transport.nats.connection import Connection
 from bus.transport.nats.key_value import BucketSpec, open_bucket
@@ -93,6 +95,8 @@ async def connect(
     `ConfigurationError`.
     """
     options = options or NatsOptions()
+    fast = options.fast and os.environ.get("MEDMESH_NATS_FAST", "1") != "0"
+    lacking = hooks.missing() if fast else []
     connection = Connection(
         servers,
         name=name,
@@ -101,7 +105,10 @@ async def connect(
         options=options,
         counters=counters or Counters(),
         rng=rng or random.Random(),
+        fast=fast and not lacking,
     )
+    if lacking:
+        connection.fast_unavailable(lacking)
     requests = Requests(connection)
     await connection.start()
     try:
