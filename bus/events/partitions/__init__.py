@@ -1,0 +1,1 @@
+"""Partitioned consumers: instances share the partitions of their patterns, each worked by one at a time."""
