@@ -21,7 +21,8 @@ from bus.events.protocol import (
     RetryPolicy,
     StoredEvent,
 )
-from bus.events.rights import consumer_rights
+from bus.events.rights import consumer_rights, schedule_rights
+from bus.events.schedules.when import When
 from bus.telemetry.counters import Counters
 from medmesh.config import load
 from medmesh.config.checks import RESERVED_NAMES
@@ -110,6 +111,7 @@ class Mesh:
             self._rights = self._services.registry.read(self._name)
             if self._is_alone:
                 await self._services.open_operator()
+                await (await self._services.open_scheduler()).start()
             self._service = await self._services.open(self._name, self._rights)
         except BaseException:
             await self._carrier.stop()
@@ -162,6 +164,47 @@ class Mesh:
             ),
             timeout_s=timeout_s,
         )
+
+    async def schedule(
+        self,
+        name: str,
+        event: str,
+        body: bytes,
+        *,
+        type: str,
+        key: bytes = b"",
+        at_ms: int = 0,
+        every_s: float = 0.0,
+        cron: str = "",
+        time_zone: str = "UTC",
+    ) -> int:
+        """Have an event published later: once `at_ms` (milliseconds since 1970), every `every_s` seconds, or by `cron`.
+
+        `name` is this program's own: a schedule of the same name is replaced, `unschedule` takes it back. What is due
+        while nothing runs comes once when the site runs again; missed periods are left out. Readers see the service
+        `scheduler` as its source, with this one in `on_behalf_of`. Returns when it is due first. Raises
+        `ConfigurationError`, `SubjectError`, `Unavailable`.
+        """
+        when = When(at_ms=at_ms, every_s=every_s, cron=cron, time_zone=time_zone)
+        domain, kind = _event_name(event)
+        site = self._carrier.configuration.site
+        wanted = f"evt.{site}.{domain.value}.{kind}.*"
+        await self._grow(
+            Rights(
+                publish=(wanted, *schedule_rights(site, self._name).publish), subscribe=(wanted,)
+            )
+        )
+        partition = subjects.partition_for(self._services.site_key, key or secrets.token_bytes(16))
+        planned = NewEvent(
+            subject=subjects.event(site, domain, kind, partition), type=type, body=body
+        )
+        return await self._services.schedules(self._opened).place(
+            subjects.token(name, what="schedule"), planned, when
+        )
+
+    async def unschedule(self, name: str) -> bool:
+        """Take a schedule of this program back; False when there is none."""
+        return await self._services.schedules(self._opened).cancel(name)
 
     def subscribe(
         self, pattern: str, *, durable: str, new_only: bool = False, max_attempts: int = 8

@@ -50,6 +50,11 @@ class MeshEvent:
         return self._received.source
 
     @property
+    def on_behalf_of(self) -> str:
+        """The service that asked for it, where `source` only published it (`scheduler`); else empty."""
+        return self._received.on_behalf_of
+
+    @property
     def message_id(self) -> bytes:
         """16 bytes: the same for a resend, for idempotent handlers."""
         return self._received.message_id

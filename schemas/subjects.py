@@ -154,6 +154,16 @@ def heartbeat(site: SiteId, service: str, instance: str) -> Subject:
     return Subject(f"ctl.{site}.heartbeats.{where}")
 
 
+def heartbeats_of(site: SiteId) -> Pattern:
+    """Every heartbeat of a site."""
+    return Pattern(f"ctl.{site}.heartbeats.>")
+
+
+def sweep(site: SiteId, identifier: str) -> Subject:
+    """`ctl.<site>.sweeps.<id>`: where services answer one `$SRV.PING` that asks everybody."""
+    return Subject(f"ctl.{site}.sweeps.{token(identifier, what='sweep')}")
+
+
 def _service(site: SiteId, service: str, major: int) -> str:
     if major < 0:
         raise SubjectError(f"major version {major} is not allowed: 0 or more")
@@ -168,6 +178,20 @@ def dead_letter(stream: str, consumer: str) -> Subject:
 def replay(site: SiteId, consumer: str) -> Subject:
     """`ctl.<site>.replay.<consumer>`: operators' orders to one consumer to take a stored message again."""
     return Subject(f"ctl.{site}.replay.{token(consumer, what='consumer')}")
+
+
+def schedule_set(site: SiteId, service: str, name: str) -> Subject:
+    """`ctl.<site>.schedules.set.<service>.<name>`: where the stream holds a schedule of a service back."""
+    return Subject(f"ctl.{site}.schedules.set.{_schedule(service, name)}")
+
+
+def schedule_due(site: SiteId, service: str, name: str) -> Subject:
+    """`ctl.<site>.schedules.due.<service>.<name>`: where the stream puts it when its time has come."""
+    return Subject(f"ctl.{site}.schedules.due.{_schedule(service, name)}")
+
+
+def _schedule(service: str, name: str) -> str:
+    return f"{token(service, what='service')}.{token(name, what='schedule')}"
 
 
 def receipt(site: SiteId, message_id: bytes, consumer: str) -> Subject:
@@ -202,6 +226,7 @@ __all__ = [
     "event",
     "events_of",
     "heartbeat",
+    "heartbeats_of",
     "instance_call",
     "matches",
     "overlaps",
@@ -211,7 +236,10 @@ __all__ = [
     "queue_group",
     "receipt",
     "replay",
+    "schedule_due",
+    "schedule_set",
     "site_id",
     "subject",
+    "sweep",
     "token",
 ]

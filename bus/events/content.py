@@ -29,7 +29,7 @@ def to_content(
         encoding=content_pb.BODY_ENCODING_IDENTITY,
         raw_size=len(event.body),
         body=event.body,
-        source=source,
+        source=event.on_behalf_of or source,
         received_ms=event.received_ms or now_ms,
         traceparent=event.traceparent,
         index=event.index,
@@ -55,13 +55,14 @@ def to_received(
         raise UnreadableContent(
             f"the message id has {len(content.id)} bytes; {MESSAGE_ID_BYTES} are needed"
         )
+    source = service_name(envelope.sender.service)
     return ReceivedEvent(
         subject=envelope.subject,
         message_id=content.id,
         type=content.type,
         body=body_of(content),
         index=content.index,
-        source=service_name(envelope.sender.service),
+        source=source,
         received_ms=content.received_ms,
         stored_ms=stored_ms,
         seq=seq,
@@ -69,6 +70,8 @@ def to_received(
         attempt=attempt,
         replayed=replayed,
         traceparent=content.traceparent,
+        source_publishes=envelope.sender.publish,
+        on_behalf_of="" if content.source == source else content.source,
     )
 
 

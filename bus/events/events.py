@@ -27,7 +27,13 @@ from bus.events.protocol import (
 from bus.events.publisher import Publisher
 from bus.events.receipts import ReceiptReader, ReceiptWriter
 from bus.events.replays import DeadLetters
-from bus.events.streams import StreamLimits, event_stream, incarnation_of, stream_specs
+from bus.events.streams import (
+    StreamLimits,
+    event_stream,
+    incarnation_of,
+    schedule_stream,
+    stream_specs,
+)
 from bus.events.work import Workshop
 from bus.flow import Chance
 from bus.telemetry.counters import Counters
@@ -127,10 +133,19 @@ class MeshEvents:
 
     async def consume(self, spec: ConsumeSpec, handler: Handler) -> Consumption:
         """Take up the durable consumer `spec.name`; see `bus.events.protocol.Events.consume`."""
+        orders = subjects.replay(self._site, spec.name)
+        return await self._consume(spec, handler, event_stream(self._site), orders=(orders,))
+
+    async def consume_schedules(self, spec: ConsumeSpec, handler: Handler) -> Consumption:
+        """The same on the stream of schedules, for the scheduler: what is due there is an order to publish."""
+        return await self._consume(spec, handler, schedule_stream(self._site), orders=())
+
+    async def _consume(
+        self, spec: ConsumeSpec, handler: Handler, stream: str, *, orders: tuple[str, ...]
+    ) -> Consumption:
         if not self._running:
             raise Closed("these events were not started")
         subjects.token(spec.name, what="consumer")
-        stream = event_stream(self._site)
         state = await self._transport.store.stream_state(stream)
         incarnation = incarnation_of(state)
         opener = self._seals.opener()
@@ -157,7 +172,7 @@ class MeshEvents:
             place=ConsumerSpec(
                 stream=stream,
                 name=spec.name,
-                patterns=(*without_covered(spec.patterns), replay_subject),
+                patterns=(*without_covered(spec.patterns), *orders),
                 max_ack_pending=max(spec.max_in_flight * 2, 1024),
                 deliver_new=spec.deliver_new,
             ),

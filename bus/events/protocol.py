@@ -52,6 +52,8 @@ class NewEvent:
     traceparent: str = ""
     receipts_from: tuple[str, ...] = ()
     """Consumers whose receipts the publisher will wait for."""
+    on_behalf_of: str = ""
+    """The service that asked for it, where another one publishes it (the scheduler)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,10 @@ class ReceivedEvent:
     """1 for the first time a handler sees it in this run of the program."""
     replayed: bool
     traceparent: str = ""
+    source_publishes: tuple[str, ...] = ()
+    """Subject patterns that the publisher's certificate allows."""
+    on_behalf_of: str = ""
+    """The service for which `source` says that it published: trusted as far as `source` is."""
 
 
 Handler = Callable[[ReceivedEvent], Awaitable[Receipt | None]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bus.events.streams import event_stream
+from bus.events.streams import event_stream, schedule_stream
 from schemas.subjects import SiteId, token
 
 
@@ -39,11 +39,36 @@ def receipt_rights(site: SiteId, consumers: tuple[str, ...]) -> EventRights:
     )
 
 
-def operator_rights(site: SiteId) -> EventRights:
-    """What an operator's service needs to list and replay dead letters."""
+def schedule_rights(site: SiteId, service: str) -> EventRights:
+    """What a service needs that has events published later: to place its own schedules."""
+    return EventRights(publish=(f"ctl.{site}.schedules.due.{token(service, what='service')}.*",))
+
+
+def scheduler_rights(site: SiteId) -> EventRights:
+    """What the scheduler needs: to read every schedule, to place it again, to publish what is due."""
     return EventRights(
-        publish=(f"ctl.{site}.replay.>",), subscribe=(f"dlq.{event_stream(site)}.>",)
+        publish=(
+            f"evt.{site}.>",
+            f"ctl.{site}.schedules.due.>",
+            f"dlq.{schedule_stream(site)}.scheduler",
+        ),
+        subscribe=(f"ctl.{site}.schedules.due.>",),
     )
 
 
-__all__ = ["EventRights", "consumer_rights", "operator_rights", "receipt_rights"]
+def operator_rights(site: SiteId) -> EventRights:
+    """What an operator's service needs to list and replay dead letters."""
+    return EventRights(
+        publish=(f"ctl.{site}.replay.>",),
+        subscribe=(f"dlq.{event_stream(site)}.>", f"dlq.{schedule_stream(site)}.>"),
+    )
+
+
+__all__ = [
+    "EventRights",
+    "consumer_rights",
+    "operator_rights",
+    "receipt_rights",
+    "schedule_rights",
+    "scheduler_rights",
+]

@@ -23,6 +23,11 @@ def dead_letter_stream(site: SiteId) -> str:
     return f"dlq-{site}"
 
 
+def schedule_stream(site: SiteId) -> str:
+    """`sch-<site>`: events that are to be published later."""
+    return f"sch-{site}"
+
+
 def receipt_stream(site: SiteId) -> str:
     """`rcp-<site>`: what became of a message at a destination, for one day."""
     return f"rcp-{site}"
@@ -42,7 +47,7 @@ class StreamLimits:
 
 
 def stream_specs(site: SiteId, limits: StreamLimits) -> tuple[StreamSpec, ...]:
-    """The three streams of a site, for `EventStore.ensure_stream`."""
+    """The streams of a site, for `EventStore.ensure_stream`."""
     return (
         StreamSpec(
             name=event_stream(site),
@@ -53,7 +58,7 @@ def stream_specs(site: SiteId, limits: StreamLimits) -> tuple[StreamSpec, ...]:
         ),
         StreamSpec(
             name=dead_letter_stream(site),
-            subjects=(f"dlq.{event_stream(site)}.>",),
+            subjects=(f"dlq.{event_stream(site)}.>", f"dlq.{schedule_stream(site)}.>"),
             max_bytes=limits.dead_letter_bytes,
             duplicate_window_s=limits.duplicate_window_s,
             replicas=limits.replicas,
@@ -67,6 +72,14 @@ def stream_specs(site: SiteId, limits: StreamLimits) -> tuple[StreamSpec, ...]:
             duplicate_window_s=limits.duplicate_window_s,
             replicas=limits.replicas,
         ),
+        StreamSpec(
+            name=schedule_stream(site),
+            subjects=(f"ctl.{site}.schedules.>",),
+            duplicate_window_s=limits.duplicate_window_s,
+            replicas=limits.replicas,
+            allow_atomic=False,
+            allow_schedules=True,
+        ),
     )
 
 
@@ -74,7 +87,7 @@ def stream_for(subject: str, site: SiteId) -> str:
     """The stream that takes a subject of this site. Raises `SubjectError`."""
     if subject.startswith((f"evt.{site}.", f"ctl.{site}.replay.")):
         return event_stream(site)
-    if subject.startswith(f"dlq.{event_stream(site)}."):
+    if subject.startswith((f"dlq.{event_stream(site)}.", f"dlq.{schedule_stream(site)}.")):
         return dead_letter_stream(site)
     if subject.startswith(f"ctl.{site}.receipts."):
         return receipt_stream(site)
@@ -100,6 +113,7 @@ __all__ = [
     "event_stream",
     "incarnation_of",
     "receipt_stream",
+    "schedule_stream",
     "stream_for",
     "stream_specs",
 ]

@@ -42,7 +42,7 @@ def rights_of(
     return adapter, []
 
 
-RESERVED_NAMES: Final = frozenset({"operator"})
+RESERVED_NAMES: Final = frozenset({"operator", "scheduler"})
 """Services that every mesh has."""
 
 

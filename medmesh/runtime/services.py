@@ -10,8 +10,10 @@ from typing import Final, Protocol
 
 from adapters.contract import Rights
 from bus.events.events import MeshEvents
-from bus.events.rights import operator_rights
-from bus.events.streams import StreamLimits, event_stream
+from bus.events.rights import operator_rights, scheduler_rights
+from bus.events.schedules.orders import Schedules
+from bus.events.schedules.scheduler import SCHEDULER, Scheduler
+from bus.events.streams import StreamLimits, event_stream, schedule_stream
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import ConsumerState, NotFound, Transport
 from bus.trust import Trust
@@ -106,6 +108,30 @@ class Services:
         rights = operator_rights(self._connection.configuration.site)
         return await self.open(OPERATOR, Rights(publish=rights.publish, subscribe=rights.subscribe))
 
+    async def open_scheduler(self) -> Scheduler:
+        """The service that publishes what is due; started by its owner."""
+        site = self._connection.configuration.site
+        rights = scheduler_rights(site)
+        service = await self.open(
+            SCHEDULER, Rights(publish=rights.publish, subscribe=rights.subscribe)
+        )
+        return Scheduler(
+            site=site,
+            events=service.events,
+            schedules=self.schedules(service),
+            clock=self._clock,
+            counters=self._counters,
+        )
+
+    def schedules(self, service: Service) -> Schedules:
+        """The schedules of one service that is open."""
+        return Schedules(
+            site=self._connection.configuration.site,
+            transport=self._connection.transport,
+            seals=service.seals,
+            clock=self._clock,
+        )
+
     async def _begin(self, name: str, identity: ServiceIdentity) -> Service:
         seals = ServiceSeals(identity=identity, trust=self._connection.trust, clock=self._clock)
         folder = self._connection.configuration.settings.mesh.data / "consumers" / name
@@ -151,22 +177,21 @@ class Services:
 
     async def keep_what_waits(self) -> None:
         """Tell trust since when messages wait, so that no key that could open one of them is destroyed."""
-        transport, stream = (
-            self._connection.transport,
-            event_stream(self._connection.configuration.site),
-        )
-        state = await transport.store.stream_state(stream)
-        consumers = await transport.administration.consumers(stream)
+        store, site = self._connection.transport.store, self._connection.configuration.site
+        state = await store.stream_state(event_stream(site))
+        consumers = await self._connection.transport.administration.consumers(event_stream(site))
         needed = [_needed_from(one, state.last_seq) for one in consumers.values()]
         seq = max(state.first_seq, min(needed, default=state.last_seq + 1))
-        if seq > state.last_seq:
-            self._connection.trust.keep_since(None)
-            return
+        oldest: list[int] = []
         try:
-            oldest = await transport.store.read(stream, seq)
+            if seq <= state.last_seq:
+                oldest.append((await store.read(event_stream(site), seq)).stored_ms)
+            held = await store.stream_state(schedule_stream(site))
+            if held.messages:
+                oldest.append((await store.read(schedule_stream(site), held.first_seq)).stored_ms)
         except NotFound:
             return  # deleted in between: the next round looks again, and what is kept until then does no harm
-        self._connection.trust.keep_since(oldest.stored_ms)
+        self._connection.trust.keep_since(min(oldest, default=None))
 
     async def drain(self, *, timeout_s: float) -> bool:
         """Finish what is under way; False when something is left for the next start."""

@@ -80,6 +80,7 @@ class MeshRuntime:
         )
         await services.start()
         await services.open_operator()
+        scheduler = await services.open_scheduler()
         await services.keep_registered()
         newcomers = await services.newcomers(
             one.config.name for one in self.configuration.adapters if one.rights.subscribe
@@ -90,6 +91,7 @@ class MeshRuntime:
         # Readers first, listeners last: nothing is accepted before everyone who gets it is there.
         for running in sorted(self._adapters, key=lambda one: bool(one.configured.addresses)):
             await self._start_adapter(running)
+        await scheduler.start()
         self._keep_retention()
         self._read_s = self.clock.monotonic_s()
         for running in self._adapters:

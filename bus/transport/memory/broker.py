@@ -102,12 +102,20 @@ class MemoryBroker:
     """A broker in this process: streams, places and buckets outlive the transports that connect to it.
 
     Without a clock it runs on the system's time and the event loop's timers. With a clock of its own a test moves the
-    time and then calls `tick`.
+    time and then calls `tick`, unless that clock is the loop's own (`timers`).
     """
 
-    def __init__(self, *, clock: Clock | None = None, max_payload: int = 8 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        timers: bool | None = None,
+        max_payload: int = 8 * 1024 * 1024,
+    ) -> None:
         self._core = Core(
-            clock=clock or SystemClock(), timers=clock is None, max_payload=max_payload
+            clock=clock or SystemClock(),
+            timers=clock is None if timers is None else timers,
+            max_payload=max_payload,
         )
         self._buckets: dict[str, Bucket] = {}
         self._presence = Presence()

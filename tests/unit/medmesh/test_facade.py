@@ -157,3 +157,20 @@ def test_a_program_cannot_take_the_name_of_an_adapter(tmp_path: object) -> None:
     )
     with pytest.raises(ConfigurationError, match="name of an adapter"):
         Mesh.connect(path, service="in")
+
+
+async def test_scheduled_event_comes_when_it_is_due_and_again() -> None:
+    async with Mesh.in_memory() as mesh, asyncio.timeout(30):
+        reader = mesh.subscribe("evt.test.schedule.>", durable="reader", new_only=True)
+        await reader.start()
+        due_ms = await mesh.schedule(
+            "rounds", "schedule.round", b"ward 3", type="text/plain", every_s=1.0
+        )
+        async for event in reader:
+            assert event.body == b"ward 3"
+            assert (event.source, event.on_behalf_of) == ("scheduler", "test")
+            assert event.stored_ms >= due_ms - 1000
+            if event.stored_ms > due_ms + 900:
+                break
+        assert await mesh.unschedule("rounds")
+        assert not await mesh.unschedule("rounds")

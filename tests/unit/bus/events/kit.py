@@ -36,6 +36,8 @@ from schemas.subjects import SiteId
 
 T = TypeVar("T")
 SITE = SiteId("north")
+NOBODY = "nobody"
+"""A service that may publish no event."""
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -127,6 +129,8 @@ class PaperOpening:
             created_ms=batch.created_ms,
             expires_ms=1 << 60,
             gap=0,
+            reply_to=head.reply_to,
+            in_reply_to=head.in_reply_to,
         )
 
     def learn(self, epoch: bytes) -> None:
@@ -171,22 +175,29 @@ class PaperSeals:
         epoch = hashlib.sha256(self._run + number.to_bytes(8, "big")).digest()
         packages = ((EpochId(epoch), epoch),) if self._seq % self._epoch_batches == 0 else ()
         header = pb.BatchHeader(
-            signer=self.service.encode(), seq=self._seq, run=self._run, size=len(plains)
+            signer=self.service.encode(),
+            seq=self._seq,
+            run=self._run,
+            size=len(plains),
+            created_ms=LoopClock().now_ms(),
         ).SerializeToString()
         self._seq += 1
         self.batches.append(len(plains))
-        sealed = []
+        sealed, leaves = [], []
         for index, plain in enumerate(plains):
-            head = pb.MessageHead(index=index, epoch=epoch, subject=plain.subject)
-            head_bytes, body = head.SerializeToString(), plain.content.SerializeToString()
-            envelope = pb.Envelope(
-                batch=header,
-                head=head_bytes,
-                body=body,
-                sig=hashlib.sha256(header + head_bytes + body).digest(),
+            head = pb.MessageHead(
+                index=index,
+                epoch=epoch,
+                subject=plain.subject,
+                reply_to=plain.reply_to,
+                in_reply_to=plain.in_reply_to,
             )
+            head_bytes, body = head.SerializeToString(), plain.content.SerializeToString()
+            leaf = hashlib.sha256(header + head_bytes + body).digest()
+            envelope = pb.Envelope(batch=header, head=head_bytes, body=body, sig=leaf)
             sealed.append(SealedEnvelope(envelope.SerializeToString()))
-        return SealedBatch(envelopes=tuple(sealed), key_packages=packages)
+            leaves.append(leaf)
+        return SealedBatch(envelopes=tuple(sealed), key_packages=packages, leaves=tuple(leaves))
 
     def short_lived(self, ttl_s: float) -> PaperSeals:
         return self
@@ -226,7 +237,7 @@ def _certificate(service: str) -> Certificate:
         kem_key=b"",
         seal_key=b"",
         kem_generation=1,
-        publish=(),
+        publish=() if service == NOBODY else ("evt.north.>",),
         subscribe=(),
         not_before_ms=0,
         not_after_ms=0,

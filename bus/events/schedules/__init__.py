@@ -1,0 +1,1 @@
+"""Events that are published later, once or again and again, sealed all the way."""
