@@ -151,6 +151,7 @@ class Sealer:
                 for (head, body), path in zip(sealed, paths(levels), strict=True)
             ),
             key_packages=self._epochs.take_unpublished(),
+            leaves=tuple(leaves),
         )
 
     def _check_certificate(self, now_ms: int) -> None:

@@ -142,6 +142,8 @@ class SealedBatch:
     envelopes: tuple[SealedEnvelope, ...]
     key_packages: tuple[tuple[EpochId, bytes], ...]
     """(epoch, serialised SignedObject) that must be in KV `keys` before an envelope leaves; empty in most calls."""
+    leaves: tuple[bytes, ...] = ()
+    """Leaf hash of each envelope: what the response to a request names as `in_reply_to`."""
 
 
 class Envelope(NamedTuple):
