@@ -1,0 +1,131 @@
+"""Which instances are worse than their peers: found by what they answered, without asking anybody.
+
+Envoy's outlier detection on a caller's own calls, plus two things that it has not: latency against the median of the
+peers, and instances that take calls and answer none while others answer (wedged ones keep sending heartbeats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
+
+from bus.services.balancing.breaker import OpenTimes
+from bus.services.balancing.member import Member, Tally
+
+CONSECUTIVE: Final = "consecutive_failures"
+FAILING: Final = "failing"
+SLOW: Final = "slow"
+UNANSWERED: Final = "unanswered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierSettings:
+    """When an instance is left out, and for how long."""
+
+    failures: int = 5
+    """So many failures in a row."""
+    look_every_s: float = 0.25
+    least_calls: int = 10
+    """No verdict on rate or latency with fewer calls."""
+    forget_s: float = 10.0
+    """Fewer calls than that in this time are forgotten."""
+    failing_share: float = 0.25
+    """More failures than the median of the peers by this share of calls."""
+    slow_factor: float = 8.0
+    """Slower than the median of the peers by this factor …"""
+    slow_least_s: float = 0.02
+    """… and by at least this: milliseconds are no reason."""
+    unanswered_s: float = 0.5
+    """Nothing answered for so long with calls under way, while peers answer …"""
+    unanswered_calls: int = 3
+    """… and so many calls under way …"""
+    unanswered_factor: float = 10.0
+    """… and the oldest waits longer than the median of the peers by this factor."""
+    most_share: float = 0.5
+    """Never more than this share of the instances is left out by comparison (but one of two or three may be)."""
+    times: OpenTimes = field(default_factory=lambda: OpenTimes(first_s=5.0, longest_s=300.0))
+
+
+def may_eject(members: Sequence[Member], settings: OutlierSettings) -> bool:
+    """Whether one more may be left out without too few remaining."""
+    out = sum(not member.is_closed for member in members)
+    return len(members) > 1 and out < max(1, int(len(members) * settings.most_share))
+
+
+def find_outliers(
+    members: Sequence[Member], now_s: float, settings: OutlierSettings
+) -> Iterator[tuple[Member, str]]:
+    """Members that stand out, each with its reason. Verdicts on rate and latency use up the tally."""
+    inside = [member for member in members if member.is_closed]
+    judged = [member for member in inside if member.tally.calls >= settings.least_calls]
+    for member in judged:
+        if member.tally.answered:
+            member.mean_s = member.tally.mean_s
+    for member in inside:
+        reason = _verdict(member, inside, now_s, settings)
+        if reason:
+            yield member, reason
+    for member in inside:
+        if member in judged or now_s - member.tally.since_s > settings.forget_s:
+            member.tally = Tally(now_s)
+
+
+def is_slow(
+    took_s: float, member: Member, members: Sequence[Member], settings: OutlierSettings
+) -> bool:
+    """Whether a latency is out of line with the peers' means."""
+    typical_s = _median([m.mean_s for m in members if m is not member and m.mean_s and m.is_closed])
+    return bool(typical_s) and took_s > max(
+        typical_s * settings.slow_factor, typical_s + settings.slow_least_s
+    )
+
+
+def _verdict(
+    member: Member, inside: Sequence[Member], now_s: float, settings: OutlierSettings
+) -> str:
+    if member.tally.calls >= settings.least_calls:
+        if _is_failing(member, inside, settings):
+            return FAILING
+        if is_slow(member.tally.mean_s, member, inside, settings):
+            return SLOW
+    return UNANSWERED if _is_unanswered(member, inside, now_s, settings) else ""
+
+
+def _is_failing(member: Member, inside: Sequence[Member], settings: OutlierSettings) -> bool:
+    peers = [m.tally for m in inside if m is not member and m.tally.calls]
+    if not peers:
+        return False
+    typical = _median([peer.failed / peer.calls for peer in peers])
+    return member.tally.failed / member.tally.calls > typical + settings.failing_share
+
+
+def _is_unanswered(
+    member: Member, inside: Sequence[Member], now_s: float, settings: OutlierSettings
+) -> bool:
+    oldest_s = member.oldest_s(now_s)
+    if oldest_s < settings.unanswered_s or member.in_flight < settings.unanswered_calls:
+        return False
+    began_s = now_s - oldest_s
+    if member.answered_s >= began_s:
+        return False
+    peers = [m for m in inside if m is not member and m.answered_s > began_s]
+    typical_s = _median([m.latency.at(now_s) for m in peers])
+    return bool(peers) and oldest_s > typical_s * settings.unanswered_factor
+
+
+def _median(values: list[float]) -> float:
+    return median(values) if values else 0.0
+
+
+__all__ = [
+    "CONSECUTIVE",
+    "FAILING",
+    "SLOW",
+    "UNANSWERED",
+    "OutlierSettings",
+    "find_outliers",
+    "is_slow",
+    "may_eject",
+]
