@@ -155,6 +155,7 @@ class NatsKeyValue:
         """Once, without the store's care: what is in memory is renewed. Creates a bucket that went with its server."""
         timeout_s = self._jetstream.connection.options.api_timeout_s
         subject = self._prefix + key
+        await self._jetstream.connection.ready(timeout_s)
         try:
             answer = await self._jetstream.requests.ask(
                 subject, value, timeout_s=timeout_s, headers=headers

@@ -1,8 +1,8 @@
 """Which connections ended: the server's own events, as far as it is set up to show them to an account.
 
 A server with accounts publishes `$SYS.ACCOUNT.<account>.DISCONNECT` in its system account, 0.3 s or less after a
-connection ended, however it ended. The embedded server exports them to the mesh's account (`bus.transport.server_files`);
-on another server its administrator may do the same:
+connection ended, however it ended. The embedded server exports them to the mesh's account (see
+`bus.transport.server_files`); on another server its administrator may do the same:
 
     accounts {
       SYS { exports: [ { stream: "$SYS.ACCOUNT.*.DISCONNECT", account_token_position: 3 } ] }
