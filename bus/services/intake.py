@@ -1,10 +1,4 @@
-"""From a message to a request that may be worked: what is checked, in which order, and what is refused.
-
-1. The reply goes to an inbox, the subject is one of ours. 2. There is room: only counts of our own are asked, so a
-request shed here costs microseconds; nothing that it says of itself is believed. 3. The envelope opens, its signer
-may publish to the very subject, it was not seen before. 4. Its answers go to the caller's own answer subject.
-5. It was made in this run of ours, and its caller still waits. Pure but for the opener.
-"""
+"""Whether an opened request may be worked, and until when. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +7,7 @@ from typing import ClassVar, Final
 
 from bus.envelope.types import Envelope
 from bus.events.content import service_name
-from bus.services.wire import Asked, read_request
+from bus.services.wire import Asked
 from schemas import subjects
 from schemas.errors import MeshError, SubjectError
 from schemas.subjects import SiteId
@@ -63,11 +57,6 @@ def check_age(envelope: Envelope, *, started_ms: int, max_skew_s: float) -> None
         raise NotForUs("made_before_start")
 
 
-def read(envelope: Envelope) -> Asked:
-    """What an opened request says. Raises `BadRequest`, `UnreadableContent`."""
-    return read_request(envelope.content)
-
-
 def timing(
     envelope: Envelope, asked: Asked, *, arrived_s: float, now_ms: int, max_skew_s: float
 ) -> Timing:
@@ -88,4 +77,4 @@ def caller_of(envelope: Envelope) -> str:
     return service_name(envelope.sender.service)
 
 
-__all__ = ["NotForUs", "Timing", "caller_of", "check_age", "check_reply", "read", "timing"]
+__all__ = ["NotForUs", "Timing", "caller_of", "check_age", "check_reply", "timing"]

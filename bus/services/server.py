@@ -13,7 +13,8 @@ from bus.events.content import MESSAGE_ID_BYTES
 from bus.services import adr32
 from bus.services.answering import Answers, is_inbox
 from bus.services.channel import CALL_TTL_S, Carries
-from bus.services.endpoints import Endpoints, ServerLimits
+from bus.services.endpoints import Endpoints
+from bus.services.limits import ServerLimits
 from bus.services.opening import CallOpener
 from bus.services.protocol import Admission, Health, Instance, Load, Offer
 from bus.services.sealing import TurnSealer
@@ -206,7 +207,7 @@ class Server:
     def stats(self) -> bytes:
         """ADR-32's `stats_response` as it is now. Raises `Closed` while it does not run."""
         running = self._running
-        return adr32.stats(self._instance, self._offer, running.stats.stats, running.load())
+        return adr32.stats(self._instance, self._offer, running.stats, running.load())
 
     # -- leaving ---------------------------------------------------------------------------------
 
@@ -243,7 +244,10 @@ class Server:
         await self._leave()
         if self._endpoints is not None:
             cut = await self._endpoints.stop(answer_s=_ANSWER_S)
-            self._counters.add("call_cut_short", who=self._offer.name, reason="stopped", count=cut)
+            if cut:
+                self._counters.add(
+                    "call_cut_short", who=self._offer.name, reason="stopped", count=cut
+                )
         for task in tuple(self._control):
             task.cancel()
         await asyncio.gather(*self._control, return_exceptions=True)
