@@ -256,6 +256,20 @@ class Messenger(Protocol):
         """Send without an answer. Waits when the pending bound is reached. Raises `PermissionRefused`, `Closed`."""
         ...
 
+    def send(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        reply: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send without an answer and without waiting. A refusal by the server is counted, not raised.
+
+        Raises `Unavailable` while disconnected, `ResourceExhausted` at the pending bound, `Closed`.
+        """
+        ...
+
     async def request(
         self,
         subject: str,

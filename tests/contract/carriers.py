@@ -78,8 +78,8 @@ class NatsCarrier:
         self._open: list[NatsTransport] = []
 
     async def connect(self, **options: float) -> Transport:
-        options = NatsOptions(monitor_url=self.server.monitor_url, fast=self.fast)
-        return await self._connect("all", options)
+        chosen = NatsOptions(monitor_url=self.server.monitor_url, fast=self.fast)
+        return await self._connect("all", chosen)
 
     async def connect_limited(self) -> Transport:
         return await self._connect("limited", NatsOptions(fast=self.fast))

@@ -71,9 +71,20 @@ class MemoryLink:
         if self.state is LinkState.CLOSED:
             raise Closed(f"{self.name}: the connection is closed")
 
+    def check_connected(self) -> None:
+        """Raise `Closed` or `Unavailable` where nothing can be sent now."""
+        if self.state is LinkState.CLOSED:
+            raise Closed(f"{self.name}: the connection is closed")
+        if self.state is not LinkState.CONNECTED:
+            raise Unavailable(f"{self.name}: the connection to the broker is cut")
+
+    def may_publish(self, subject: str) -> bool:
+        """Whether this connection may publish there."""
+        return not any(matches(denied, subject) for denied in self._deny_publish)
+
     def check_publish(self, subject: str) -> None:
         """Raise `PermissionRefused` where this connection may not publish."""
-        if any(matches(denied, subject) for denied in self._deny_publish):
+        if not self.may_publish(subject):
             raise PermissionRefused(f"{self.name} may not publish to {subject}")
 
     def check_subscribe(self, pattern: str) -> None:

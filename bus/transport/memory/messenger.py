@@ -60,6 +60,22 @@ class MemoryMessenger:
             Incoming(subject=subject, payload=bytes(payload), reply=reply, headers=headers)
         )
 
+    def send(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        reply: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Hand the message to who listens; what this connection may not publish is dropped, as a server does."""
+        self._link.check_connected()
+        check_size(payload, self._core.max_payload)
+        if self._link.may_publish(subject):
+            self._core.send(
+                Incoming(subject=subject, payload=bytes(payload), reply=reply, headers=headers)
+            )
+
     async def request(
         self,
         subject: str,

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bus.transport.nats.connection import Connection, Registration
+from bus.transport.nats.headers import encode
 from bus.transport.nats.requests import Requests
+from bus.transport.nats.wire import check_subject
 from bus.transport.protocol import Incoming, LinkState, Subscription
-from schemas.errors import DeadlineExceeded, PermissionRefused, Unavailable
+from schemas.errors import DeadlineExceeded, PermissionRefused, ResourceExhausted, Unavailable
 
 _KNOWN_SUBJECTS: Final = 4096
 
@@ -50,6 +52,19 @@ class NatsMessenger:
         one round trip; later ones do not. Answers to inboxes are never waited for. `Unavailable` means that the message
         may not have arrived.
         """
+        if subject in self._known or subject.startswith("_INBOX"):
+            wire = self._connection.wire
+            if wire is not None and not wire.full:
+                if reply:
+                    check_subject(reply)
+                block = encode(headers) if headers else None
+                wire.send(subject, payload, reply.encode(), block)
+                return
+        await self._publish_patiently(subject, payload, reply, headers)
+
+    async def _publish_patiently(
+        self, subject: str, payload: bytes, reply: str, headers: Mapping[str, str] | None
+    ) -> None:
         connection = self._connection
         before = await self._send(subject, payload, reply, headers)
         if subject in self._known or subject.startswith("_INBOX"):
@@ -77,6 +92,27 @@ class NatsMessenger:
                 continue
             return before
 
+    def send(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        reply: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send without an answer and without waiting. A refusal by the server is counted, not raised.
+
+        Raises `Unavailable` while disconnected, `ResourceExhausted` at the pending bound, `PayloadTooLarge`,
+        `SubjectError`, `Closed`.
+        """
+        wire = self._connection.live_wire()
+        if wire.full:
+            most = self._connection.options.pending_bytes
+            raise ResourceExhausted(f"{self._connection.name}: {most} bytes (pending_bytes) wait")
+        if reply:
+            check_subject(reply)
+        wire.send(subject, payload, reply.encode(), encode(headers) if headers else None)
+
     async def request(
         self,
         subject: str,
@@ -86,15 +122,15 @@ class NatsMessenger:
         headers: Mapping[str, str] | None = None,
     ) -> Incoming:
         """Send and wait for one answer. A request whose connection is lost on the way gives `Unavailable`."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_s
-        try:
-            await self._connection.ready(timeout_s)
-        except Unavailable as gone:
-            raise DeadlineExceeded(f"no answer on {subject}: {gone}") from None
-        return await self._requests.ask(
-            subject, payload, timeout_s=max(0.0, end - loop.time()), headers=headers
-        )
+        if self._connection.wire is None:
+            loop = asyncio.get_running_loop()
+            end = loop.time() + timeout_s
+            try:
+                await self._connection.ready(timeout_s)
+            except Unavailable as gone:
+                raise DeadlineExceeded(f"no answer on {subject}: {gone}") from None
+            timeout_s = max(0.0, end - loop.time())
+        return await self._requests.ask(subject, payload, timeout_s=timeout_s, headers=headers)
 
     async def subscribe(
         self, pattern: str, handler: Callable[[Incoming], None], *, queue: str = ""

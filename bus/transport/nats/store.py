@@ -71,9 +71,12 @@ class NatsStore:
         work = Batch(self._connection, self._jetstream.requests, batch, end, self._explain, settle)
         late = "not sent: the deadline passed while an earlier one was in doubt"
         try:
-            async with asyncio.timeout_at(end):
-                await self._connection.ready(timeout_s)
-                await self._turns.to_send(turn, lambda: self._connection.generation)
+            if self._connection.wire is None or not self._turns.may_send(
+                turn, self._connection.generation
+            ):
+                async with asyncio.timeout_at(end):
+                    await self._connection.ready(timeout_s)
+                    await self._turns.to_send(turn, lambda: self._connection.generation)
             work.refuse_oversized()
             await self._store(work, batch, turn)
         except (Closed, Unavailable) as gone:

@@ -7,18 +7,19 @@ again in the same order is harmless: the server knows the ids, and the first cop
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import json
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from bus.transport.nats import headers as blocks
 from bus.transport.nats.api import Json, read_answer
 from bus.transport.nats.connection import Connection
-from bus.transport.nats.requests import Answer, Requests
+from bus.transport.nats.requests import Requests
+from bus.transport.nats.waves import Wave, Word
+from bus.transport.nats.wire import Wire
 from bus.transport.protocol import (
-    Incoming,
     NoResponders,
     Outgoing,
     PayloadTooLarge,
@@ -34,6 +35,10 @@ _AGAIN_S: Final = 0.05
 _AGAIN_MOST_S: Final = 1.0
 _HEADER_BYTES: Final = 512
 """Room for our own headers under `max_payload`, which counts them."""
+_PLAIN_ANSWER: Final = re.compile(
+    rb'\{"stream":"([\w.-]+)", ?(?:"domain":"[^"\\]*", ?)?"seq":(\d+)(,"duplicate": ?true)?\}'
+)
+"""How the server writes the answer to a single message; any other is read as JSON."""
 
 
 class Doubt(Exception):
@@ -110,37 +115,37 @@ class Batch:
 
         `sent` is called when everything is on its way, unless something could not be sent.
         """
-        answers: list[asyncio.Future[Answer]] = []
-        for index in indexes:
-            try:
-                answer = await self._send(index)
-                answer.add_done_callback(functools.partial(self._take_early, index))
-                answers.append(answer)
-            except Unavailable:
-                break  # what was not sent stays open
-            except MeshError as error:
-                self.settle(index, error)
-                break
-        if len(answers) == len(indexes):
-            sent()
-        if answers:
-            await asyncio.wait(answers, timeout=self._patience())
-        for index, answer in zip(indexes, answers, strict=False):
-            if answer.done() and self._results[index] is None:
-                self._take(index, answer.result())
-            answer.cancel()
+        wave = Wave(self._requests, self._take_early)
+        try:
+            await self._send_all(wave, indexes, sent)
+            await wave.wait(self._patience())
+        finally:
+            wave.forget()
+        for index, word in wave.words.items():
+            if self._results[index] is None:
+                self._take(index, word)
         self._keep_order(indexes)
 
-    def _take_early(self, index: int, answer: asyncio.Future[Answer]) -> None:
-        """A message that is stored is answered at once; everything else is judged with the whole batch."""
-        if answer.cancelled() or not isinstance(answer.result(), Incoming):
-            return
-        with contextlib.suppress(Doubt, MeshError):
-            self.settle(index, _stored(answer.result()))
+    async def _send_all(self, wave: Wave, indexes: list[int], sent: Callable[[], None]) -> None:
+        for index in indexes:
+            try:
+                await self._send(wave, index)
+            except Unavailable:
+                return  # what was not sent stays open
+            except MeshError as error:
+                self.settle(index, error)
+                return
+        sent()
 
-    def _take(self, index: int, answer: Answer) -> None:
+    def _take_early(self, index: int, word: bytes) -> None:
+        """A message that is stored is answered at once; everything else is judged with the whole batch."""
+        plain = _PLAIN_ANSWER.fullmatch(word)
+        if plain is not None:
+            self.settle(index, _from_plain(plain))
+
+    def _take(self, index: int, word: Word) -> None:
         try:
-            self.settle(index, _stored(answer))
+            self.settle(index, _stored(word))
         except Doubt:
             return
         except MeshError as error:
@@ -163,17 +168,20 @@ class Batch:
 
         Raises `Doubt`.
         """
-        batch_id = secrets.token_hex(12)
+        batch = b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: " % secrets.token_hex(12).encode()
+        wave = Wave(self._requests)
+        last = len(indexes)
         try:
             for position, index in enumerate(indexes[:-1], 1):
                 message = self._messages[index]
-                headers = _headers(message) | _batch_headers(batch_id, position)
-                await self._connection.publish(message.subject, message.payload, "", headers)
-            last = _batch_headers(batch_id, len(indexes)) | {"Nats-Batch-Commit": "1"}
-            answer = await self._wait(await self._send(indexes[-1], last))
+                block = _headers(message, b"%b%d\r\n" % (batch, position))
+                wire = await self._wire()
+                wire.send(message.subject, message.payload, b"", block)
+            await self._send(wave, indexes[-1], b"%b%d\r\nNats-Batch-Commit: 1\r\n" % (batch, last))
+            word = await self._word(wave, indexes[-1])
         except MeshError as error:
             raise Doubt(error) from None
-        fields = _json(answer)
+        fields = _json(word)
         if fields.get("error"):
             refused: Json = fields["error"]
             return refused
@@ -200,7 +208,9 @@ class Batch:
         while self._loop.time() < self._end:
             try:
                 await self._connection.ready(max(0.0, self._end - self._loop.time()))
-                return _stored(await self._wait(await self._send(index)))
+                wave = Wave(self._requests)
+                await self._send(wave, index)
+                return _stored(await self._word(wave, index))
             except Doubt as doubt:
                 cause = doubt.cause
             except (Unavailable, DeadlineExceeded) as error:
@@ -217,18 +227,29 @@ class Batch:
 
     # -- one message ---------------------------------------------------------------------------
 
-    async def _send(self, index: int, more: dict[str, str] | None = None) -> asyncio.Future[Answer]:
-        message = self._messages[index]
-        return await self._requests.send(
-            message.subject, message.payload, _headers(message) | (more or {})
-        )
+    async def _wire(self) -> Wire:
+        """What to send by; waits at the bound `pending_bytes`. Raises `Unavailable`, `DeadlineExceeded`."""
+        wire = self._connection.live_wire()
+        if not wire.full:
+            return wire
+        try:
+            async with asyncio.timeout_at(self._end):
+                await wire.room()
+        except TimeoutError:
+            raise DeadlineExceeded("not sent: the connection was full") from None
+        return self._connection.live_wire()
 
-    async def _wait(self, answer: asyncio.Future[Answer]) -> Answer:
-        await asyncio.wait((answer,), timeout=self._patience())
-        if not answer.done():
-            answer.cancel()
+    async def _send(self, wave: Wave, index: int, more: bytes = b"") -> None:
+        message = self._messages[index]
+        wire = await self._wire()
+        wave.send(wire, index, message.subject, message.payload, _headers(message, more))
+
+    async def _word(self, wave: Wave, index: int) -> Word:
+        await wave.wait(self._patience())
+        word = wave.words.get(index)
+        if word is None:
             raise DeadlineExceeded("no answer from the store")
-        return answer.result()
+        return word
 
     def _patience(self) -> float:
         return max(0.0, min(self._connection.options.ack_timeout_s, self._end - self._loop.time()))
@@ -238,37 +259,41 @@ class _Unknown(DeadlineExceeded):
     """The deadline passed with the message's fate unknown: what comes after it was not sent."""
 
 
-def _headers(message: Outgoing) -> dict[str, str]:
-    headers = dict(message.headers) if message.headers else {}
+def _headers(message: Outgoing, more: bytes = b"") -> bytes | None:
+    """The header block of a message: its own, its id, and `more`."""
+    own = blocks.lines(message.headers) if message.headers else b""
     if message.message_id:
-        headers["Nats-Msg-Id"] = message.message_id
-    return headers
+        own += blocks.line("Nats-Msg-Id", message.message_id)
+    own += more
+    return blocks.block(own) if own else None
 
 
-def _batch_headers(batch_id: str, position: int) -> dict[str, str]:
-    return {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(position)}
-
-
-def _json(answer: Answer) -> Json:
+def _json(word: Word) -> Json:
     """The answer's fields with its `error` left in. Raises `Doubt` for an answer that is no answer."""
-    if isinstance(answer, MeshError):
-        raise Doubt(answer)
+    if isinstance(word, MeshError):
+        raise Doubt(word)
     try:
-        fields = json.loads(answer.payload)
+        fields = json.loads(word)
     except ValueError:
         raise Doubt(MeshError("the store's answer is not JSON")) from None
     return fields if isinstance(fields, dict) else {}
 
 
-def _stored(answer: Answer) -> Stored:
+def _stored(word: Word) -> Stored:
     """Raises `Doubt` where nothing is known, any other `MeshError` where the message is surely not stored."""
-    match answer:
+    match word:
         case NoResponders() | Unavailable() | DeadlineExceeded():
-            raise Doubt(answer)
+            raise Doubt(word)
         case MeshError():
-            raise answer
-        case Incoming(payload=payload):
-            return _read_stored(payload)
+            raise word
+        case bytes():
+            plain = _PLAIN_ANSWER.fullmatch(word)
+            return _from_plain(plain) if plain is not None else _read_stored(word)
+
+
+def _from_plain(plain: re.Match[bytes]) -> Stored:
+    stream, seq, duplicate = plain.groups()
+    return Stored(stream=stream.decode(), seq=int(seq), duplicate=duplicate is not None)
 
 
 def _read_stored(payload: bytes) -> Stored:

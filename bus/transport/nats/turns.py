@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter, deque
 from collections.abc import Callable
 
 
 class Turn:
     """One call of `store`."""
 
-    __slots__ = ("generation", "in_doubt", "number")
+    __slots__ = ("generation", "in_doubt", "left", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.generation = 0
         """Which connection carried its messages; 0 while they are not sent."""
         self.in_doubt = False
+        self.left = False
 
 
 class Turns:
@@ -30,31 +32,65 @@ class Turns:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._line: dict[int, Turn] = {}
-        self._changed = asyncio.Event()
+        self._unsent: deque[Turn] = deque()
+        """Calls that have not sent, in their order; those that left without sending are passed over."""
+        self._sent: Counter[int] = Counter()
+        """How many calls in the line have sent, by connection."""
+        self._doubts = 0
+        self._waiting: list[asyncio.Future[None]] = []
         self._last_stored = 0
 
     def take(self) -> Turn:
         """Join the line."""
         turn = Turn(next(self._numbers))
         self._line[turn.number] = turn
+        self._unsent.append(turn)
         return turn
 
     def leave(self, turn: Turn) -> None:
         """The call has returned."""
-        self._line.pop(turn.number, None)
-        self._tell()
+        if turn.left:
+            return
+        turn.left = True
+        self._doubts -= turn.in_doubt
+        self._forget_sent(turn)
+        del self._line[turn.number]
+        if self._waiting:
+            self._tell()
+
+    def _forget_sent(self, turn: Turn) -> None:
+        if turn.generation:
+            self._sent[turn.generation] -= 1
+            if not self._sent[turn.generation]:
+                del self._sent[turn.generation]
+
+    def may_send(self, turn: Turn, generation: int) -> bool:
+        """Whether every earlier call has sent on this connection, and none is in doubt.
+
+        What is in doubt, or went by an earlier connection, is always earlier than a call that has not sent.
+        """
+        unsent = self._unsent
+        while unsent and (unsent[0].left or unsent[0].generation):
+            unsent.popleft()
+        return (
+            not self._doubts
+            and bool(unsent)
+            and unsent[0] is turn
+            and (not self._sent or (len(self._sent) == 1 and generation in self._sent))
+        )
 
     async def to_send(self, turn: Turn, generation: Callable[[], int]) -> None:
         """Return when this call may send on the present connection."""
-        while any(
-            earlier.in_doubt or earlier.generation != generation() for earlier in self._before(turn)
-        ):
-            await self._changed.wait()
+        while not self.may_send(turn, generation()):
+            await self._change()
 
     def sent(self, turn: Turn, generation: int) -> None:
         """Everything of this call is on its way: the next may send."""
+        self._forget_sent(turn)
         turn.generation = generation
-        self._tell()
+        self._sent[generation] += 1
+        if self._waiting:
+            self._tell()
 
     def stored(self, turn: Turn) -> None:
         """A message of this call is stored."""
@@ -62,17 +98,23 @@ class Turns:
 
     async def to_mend(self, turn: Turn) -> bool:
         """Hold later calls back, and return when the earlier ones have ended: whether sending again keeps the order."""
-        turn.in_doubt = True
-        while self._before(turn):
-            await self._changed.wait()
+        if not turn.in_doubt:
+            turn.in_doubt = True
+            self._doubts += 1
+        while next(iter(self._line)) != turn.number:
+            await self._change()
         return self._last_stored <= turn.number
 
-    def _before(self, turn: Turn) -> list[Turn]:
-        return [earlier for number, earlier in self._line.items() if number < turn.number]
+    async def _change(self) -> None:
+        change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
+        await change
 
     def _tell(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
 
 
 __all__ = ["Turn", "Turns"]

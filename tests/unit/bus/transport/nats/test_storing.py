@@ -4,58 +4,67 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 
 from bus.transport.nats.connection import Connection
+from bus.transport.nats.headers import Headers
 from bus.transport.nats.options import NatsOptions
-from bus.transport.nats.requests import Answer, Requests
+from bus.transport.nats.requests import Asker, Requests
 from bus.transport.nats.storing import Batch, Doubt
-from bus.transport.protocol import Incoming, NotFound, Outgoing, PayloadTooLarge, Stored, StreamFull
+from bus.transport.nats.waves import Word
+from bus.transport.protocol import NotFound, Outgoing, PayloadTooLarge, Stored, StreamFull
 from schemas.errors import DeadlineExceeded, MeshError, Unavailable
 
-Script = Callable[[str], Answer | None]
 LOST = Unavailable("the connection was lost")
 FULL = {"error": {"code": 503, "err_code": 10077, "description": "maximum messages exceeded"}}
 NOT_NOW = {"error": {"code": 503, "err_code": 10008, "description": "temporarily unavailable"}}
 
 
-def answer(fields: object) -> Incoming:
-    return Incoming(subject="inbox", payload=json.dumps(fields).encode())
+def answer(fields: object) -> bytes:
+    return json.dumps(fields).encode()
 
 
 class Server:
-    """Stands in for connection and requests: keeps what was sent, answers by script, else stores."""
+    """Stands in for connection, wire and requests: keeps what was sent, answers by script, else stores."""
 
     def __init__(self) -> None:
         self.options = NatsOptions(ack_timeout_s=0.02)
         self.max_payload = 1000
+        self.full = False
         self.sent: list[str] = []
         self.stored: list[str] = []
-        self.say: list[Answer | None] = []
+        self.say: list[Word | None] = []
         """What to answer to the next messages instead of storing them; None says nothing."""
 
     async def ready(self, timeout_s: float) -> None:
         return
 
-    async def publish(
-        self, subject: str, payload: bytes, reply: str, headers: Mapping[str, str]
-    ) -> None:
+    def live_wire(self) -> Server:
+        return self
+
+    def send(self, subject: str, payload: bytes, reply: bytes, block: bytes) -> None:
+        headers = Headers(block)
         self.sent.append(f"{headers['Nats-Msg-Id']}/{headers.get('Nats-Batch-Sequence', '')}")
 
-    async def send(
-        self, subject: str, payload: bytes, headers: Mapping[str, str]
-    ) -> asyncio.Future[Answer]:
-        await self.publish(subject, payload, "", headers)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        said = self.say.pop(0) if self.say else self._store(headers["Nats-Msg-Id"])
-        if said is not None:
-            future.set_result(said)
-        return future
+    def put(
+        self, wire: Server, subject: str, payload: bytes, block: bytes, asker: Asker, place: int
+    ) -> bytes:
+        self.send(subject, payload, b"", block)
+        said = self.say.pop(0) if self.say else self._store(Headers(block)["Nats-Msg-Id"])
+        loop = asyncio.get_running_loop()
+        if isinstance(said, bytes):
+            loop.call_soon(asker.answered, place, said)
+        elif said is not None:
+            loop.call_soon(asker.failed, place, said)
+        return b""
 
-    def _store(self, message_id: str) -> Answer:
+    def forget(self, token: bytes) -> None:
+        return
+
+    def _store(self, message_id: str) -> bytes:
         known = message_id in self.stored
         if not known:
             self.stored.append(message_id)
@@ -183,7 +192,7 @@ async def test_refused_atomic_batch_says_why_and_settles_nothing() -> None:
 @pytest.mark.parametrize(
     "said", [LOST, None, answer({"stream": "S", "seq": 2, "count": 2}), answer([]), answer({})]
 )
-async def test_atomic_batch_without_a_fitting_answer_is_in_doubt(said: Answer | None) -> None:
+async def test_atomic_batch_without_a_fitting_answer_is_in_doubt(said: Word | None) -> None:
     server = Server()
     batch = batch_of(server, 3)
     server.say = [said]
