@@ -55,7 +55,7 @@ class Member:
     failures: int = 0
     """Failures in a row."""
     begun: dict[int, float] = field(default_factory=dict)
-    """Tries under way in the order in which they began: number to begin."""
+    """Tries under way: number to when an answer was due, as far as the caller knows how long that method takes."""
     answered_s: float = 0.0
     """When it last answered."""
     mean_s: float = 0.0
@@ -73,11 +73,9 @@ class Member:
         """Whether its breaker lets every call pass."""
         return self.breaker.state is Gate.CLOSED
 
-    def oldest_s(self, now_s: float) -> float:
-        """Age of the oldest try under way."""
-        for begun_s in self.begun.values():
-            return now_s - begun_s
-        return 0.0
+    def late_s(self, now_s: float) -> float:
+        """For how long the answer that was due first has been due."""
+        return max(0.0, now_s - min(self.begun.values())) if self.begun else 0.0
 
     def weight(self, now_s: float) -> float:
         """Its share by what it offers, less while it is new (1 is the usual)."""
@@ -90,10 +88,10 @@ class Member:
     def score(self, now_s: float) -> float:
         """Expected seconds for one more call: the less, the better.
 
-        The oldest try under way counts as a latency before its answer comes: one that has stopped answering is avoided
+        An answer that is late counts as a latency before it comes: an instance that has stopped answering is avoided
         after the time of an ordinary answer, not after its first deadline.
         """
-        latency_s = max(self.latency.at(now_s), self.oldest_s(now_s), self.floor_s)
+        latency_s = max(self.latency.at(now_s), self.late_s(now_s), self.floor_s)
         score = latency_s * (len(self.begun) + 1) / self.weight(now_s)
         return score * _COOLING_FACTOR if now_s < self.cooling_until_s else score
 

@@ -38,11 +38,9 @@ class OutlierSettings:
     slow_least_s: float = 0.02
     """… and by at least this: milliseconds are no reason."""
     unanswered_s: float = 0.5
-    """Nothing answered for so long with calls under way, while peers answer …"""
-    unanswered_calls: int = 3
-    """… and so many calls under way …"""
+    """A call is late by so much and nothing else was answered meanwhile, while peers answer …"""
     unanswered_factor: float = 10.0
-    """… and the oldest waits longer than the median of the peers by this factor."""
+    """… and it is late by more than the median latency of the peers by this factor."""
     most_share: float = 0.5
     """Never more than this share of the instances is left out by comparison (but one of two or three may be)."""
     times: OpenTimes = field(default_factory=lambda: OpenTimes(first_s=5.0, longest_s=300.0))
@@ -104,15 +102,13 @@ def _is_failing(member: Member, inside: Sequence[Member], settings: OutlierSetti
 def _is_unanswered(
     member: Member, inside: Sequence[Member], now_s: float, settings: OutlierSettings
 ) -> bool:
-    oldest_s = member.oldest_s(now_s)
-    if oldest_s < settings.unanswered_s or member.in_flight < settings.unanswered_calls:
+    late_s = member.late_s(now_s)
+    due_s = now_s - late_s
+    if late_s < settings.unanswered_s or member.answered_s >= due_s:
         return False
-    began_s = now_s - oldest_s
-    if member.answered_s >= began_s:
-        return False
-    peers = [m for m in inside if m is not member and m.answered_s > began_s]
+    peers = [m for m in inside if m is not member and m.answered_s > due_s]
     typical_s = _median([m.latency.at(now_s) for m in peers])
-    return bool(peers) and oldest_s > typical_s * settings.unanswered_factor
+    return bool(peers) and late_s > typical_s * settings.unanswered_factor
 
 
 def _median(values: list[float]) -> float:

@@ -113,9 +113,16 @@ class BalancedPicker:
         )
 
     def pick(
-        self, *, key: bytes = b"", exclude: frozenset[str] = frozenset(), may_probe: bool = True
+        self,
+        *,
+        key: bytes = b"",
+        exclude: frozenset[str] = frozenset(),
+        may_probe: bool = True,
+        expected_s: float = 0.0,
     ) -> Attempt:
         """Begin a try. Calls that may not be repeated set `may_probe` False: they are spared from trying out instances.
+
+        `expected_s` is how long the method takes as a rule: only after that its answer counts as late.
 
         Raises `NoInstance`, `Overloaded` (every breaker is open, or every instance has as much as it may).
         """
@@ -124,7 +131,7 @@ class BalancedPicker:
         if self._table.shut and not key and not exclude:
             due = self._due(now_s, exclude, self._settings.probe_grace_s * (not may_probe))
             if due is not None:
-                return self._begin(due, now_s)
+                return self._begin(due, now_s, expected_s)
         member = self._kept(key, exclude, now_s) if key else None
         if member is None:
             member = (
@@ -134,7 +141,7 @@ class BalancedPicker:
             )
         if member is None:
             raise self._refusal(exclude, now_s)
-        return self._begin(member, now_s)
+        return self._begin(member, now_s, expected_s)
 
     def snapshot(self) -> tuple[InstanceView, ...]:
         """How each instance looks from here, by name."""
@@ -146,13 +153,13 @@ class BalancedPicker:
         """Stop listening to the registry."""
         self._table.close()
 
-    def _begin(self, member: Member, now_s: float) -> Attempt:
+    def _begin(self, member: Member, now_s: float, expected_s: float) -> Attempt:
         is_probe = not member.is_closed
         if is_probe:
             member.breaker.begin_probe()
             self._counters.add("instance_probed", who=self._service, reason=member.breaker.reason)
         number = next(self._numbers)
-        member.begun[number] = now_s
+        member.begun[number] = now_s + expected_s
         self._in_flight += 1
         return _Attempt(self, member, number, now_s, is_probe)
 
