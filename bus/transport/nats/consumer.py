@@ -8,6 +8,7 @@ server, then asks on the new inbox, where consumer sequences must come as 1, 2, 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import secrets
 from collections.abc import Mapping
@@ -15,17 +16,17 @@ from typing import Final
 
 from bus.transport.nats.api import NS, JetStream
 from bus.transport.nats.connection import Registration
-from bus.transport.nats.consumer_api import ensure_consumer, read_origin
+from bus.transport.nats.consumer_api import ensure_consumer, read_delivery
+from bus.transport.nats.headers import decode
 from bus.transport.nats.streams import consumer_state
 from bus.transport.protocol import (
     ConsumerEvents,
     ConsumerSpec,
     ConsumerState,
     Delivery,
-    Incoming,
     LinkState,
 )
-from schemas.errors import Closed, DeadlineExceeded, MeshError, Unavailable
+from schemas.errors import Closed, DeadlineExceeded, Unavailable
 
 _RESET_S: Final = 2.0
 _AGAIN_S: Final = 0.1
@@ -63,6 +64,8 @@ class NatsConsumer:
         self._loop = asyncio.get_running_loop()
         self._inbox = f"{self._options.inbox_prefix}.{secrets.token_hex(8)}"
         self._epoch = 0
+        self._mark = ""
+        """How the opaque tokens of this epoch's deliveries begin."""
         self._registration: Registration | None = None
         self._holding = True
         self._closed = asyncio.Event()
@@ -72,8 +75,14 @@ class NatsConsumer:
         self._pulls = 0
         self._next = 1
         self._began_at = self._heard_at = self._loop.time() - _AGAIN_S
-        self._outbox: list[tuple[str, bytes, str]] = []
-        self._sender: asyncio.Task[None] | None = None
+        self._heard = False
+        self._ask_on = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
+        self._question = json.dumps(
+            {
+                "expires": int(self._options.pull_expires_s * NS),
+                "idle_heartbeat": int(self._options.pull_heartbeat_s * NS),
+            }
+        ).encode()[1:]
         self._pulse: asyncio.TimerHandle | None = None
         self._connection.on_lost(self._lost)
         self._connection.on_restored(self._restored)
@@ -86,7 +95,7 @@ class NatsConsumer:
         self._pull()
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Mark as done; all acknowledgements of one turn of the loop leave together."""
+        """Mark as done; all acknowledgements of one turn of the loop leave together. Credits bound them."""
         self._answer(delivery, b"+ACK")
 
     def extend(self, delivery: Delivery) -> None:
@@ -94,11 +103,15 @@ class NatsConsumer:
         self._answer(delivery, b"+WPI")
 
     def _answer(self, delivery: Delivery, word: bytes) -> None:
-        epoch, _, reply = delivery.reply.partition(" ")
-        if epoch == str(self._epoch) and not self._holding:
-            self._send_soon(reply, word)
-        else:  # delivered before a rewind: it comes again, and the reader acknowledges that one
+        if self._holding or not delivery.reply.startswith(self._mark):
+            # delivered before a rewind: it comes again, and the reader acknowledges that one
             self._count("acknowledgement_dropped", "rewound")
+            return
+        wire = self._connection.wire
+        if wire is not None:
+            wire.answer(delivery.reply[len(self._mark) :].encode(), word)
+        else:  # with the connection goes the epoch: it comes again after the rewind
+            self._count("acknowledgement_dropped", "connection_lost")
 
     async def state(self) -> ConsumerState:
         """Ask the server where the consumer stands."""
@@ -114,8 +127,6 @@ class NatsConsumer:
         self._connection.forget(self._restored)
         if self._pulse is not None:
             self._pulse.cancel()
-        if self._sender is not None:
-            await asyncio.wait((self._sender,), timeout=_RESET_S)
         self._holding = True
         await self._leave_epoch()
         if self._connection.state is LinkState.CONNECTED:
@@ -171,8 +182,8 @@ class NatsConsumer:
         await self._leave_epoch()
         self._check_open()
         epoch = self._epoch
-        self._registration = await self._connection.subscribe(
-            f"{self._inbox}.{epoch}.*", lambda message: self._arrived(epoch, message)
+        self._registration = await self._connection.listen(
+            f"{self._inbox}.{epoch}.*", functools.partial(self._arrived, epoch)
         )
         if epoch != self._epoch:
             raise Unavailable("the connection was lost while the consumer was opened")
@@ -184,8 +195,7 @@ class NatsConsumer:
         self._watch()
 
     async def _leave_epoch(self) -> None:
-        self._epoch += 1
-        self._outbox.clear()
+        self._next_epoch()
         registration, self._registration = self._registration, None
         if registration is not None:
             await self._connection.unsubscribe(registration)
@@ -198,47 +208,41 @@ class NatsConsumer:
         self._events.interrupted(reason)
 
     def _lost(self) -> None:
-        self._epoch += (
-            1  # nothing more of this epoch is believed, and nothing of it is acknowledged
-        )
-        self._outbox.clear()
+        self._next_epoch()
+
+    def _next_epoch(self) -> None:
+        """Nothing more of the last epoch is believed, and nothing of it is acknowledged."""
+        self._epoch += 1
+        self._mark = f"{self._epoch} "
 
     def _restored(self) -> None:
         self._interrupt("reconnected")
 
     # -- deliveries ----------------------------------------------------------------------------
 
-    def _arrived(self, epoch: int, message: Incoming) -> None:
+    def _arrived(
+        self, epoch: int, subject: bytes, reply: bytes, headers: bytes | None, payload: bytes
+    ) -> None:
         if epoch != self._epoch or self._holding:
             return
-        self._heard_at = self._loop.time()
-        if not message.reply.startswith("$JS.ACK."):
-            self._status(message.headers or {})
+        self._heard = True
+        if not reply.startswith(b"$JS.ACK."):
+            self._status(decode(headers or b""))
             return
         try:
-            meta = read_origin(message.reply)
+            place, delivery = read_delivery(self._mark, subject, reply, headers, payload)
         except ValueError:
             self._interrupt("malformed_delivery")
             return
-        if meta.consumer_seq != self._next:
+        if place != self._next:
             self._interrupt("gap")
             return
-        self._next += 1
+        self._next = place + 1
         self._asked -= 1
         self._credit -= 1
-        self._events.delivered(
-            Delivery(
-                subject=message.subject,
-                payload=message.payload,
-                seq=meta.seq,
-                deliveries=meta.deliveries,
-                stored_ms=meta.stored_ms,
-                pending=meta.pending,
-                reply=f"{epoch} {message.reply}",
-                headers=message.headers,
-            )
-        )
-        self._pull()
+        self._events.delivered(delivery)
+        if self._asked * 2 <= self._credit:
+            self._pull()
 
     def _status(self, headers: Mapping[str, str]) -> None:
         status, text = headers.get("Status", ""), headers.get("Description", "")
@@ -270,21 +274,20 @@ class NatsConsumer:
             self._heard_at = self._loop.time()
         self._asked += wanted
         self._pulls += 1
-        question = {
-            "batch": wanted,
-            "expires": int(self._options.pull_expires_s * NS),
-            "idle_heartbeat": int(self._options.pull_heartbeat_s * NS),
-        }
-        self._send_soon(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._spec.stream}.{self._spec.name}",
-            json.dumps(question).encode(),
-            f"{self._inbox}.{self._epoch}.{self._pulls:x}",
+        wire = self._connection.wire
+        if wire is None:
+            return  # with the connection goes the epoch: what was not asked for is asked for after the rewind
+        inbox = f"{self._inbox}.{self._epoch}.{self._pulls:x}"
+        wire.send(
+            self._ask_on, b'{"batch": %d, %b' % (wanted, self._question), inbox.encode(), None
         )
 
     def _watch(self) -> None:
         """Doubt deliveries when a standing request shows no heartbeat."""
         if self._closed.is_set():
             return
+        if self._heard:
+            self._heard, self._heard_at = False, self._loop.time()
         silent_s = self._loop.time() - self._heard_at
         standing = self._asked > 0 and self._connection.state is LinkState.CONNECTED
         if standing and silent_s > 2.5 * self._options.pull_heartbeat_s:
@@ -292,24 +295,6 @@ class NatsConsumer:
         if self._pulse is not None:
             self._pulse.cancel()
         self._pulse = self._loop.call_later(self._options.pull_heartbeat_s / 2, self._watch)
-
-    # -- sending -------------------------------------------------------------------------------
-
-    def _send_soon(self, subject: str, payload: bytes, reply: str = "") -> None:
-        self._outbox.append((subject, payload, reply))
-        if self._sender is None or self._sender.done():
-            self._sender = self._loop.create_task(self._send())
-
-    async def _send(self) -> None:
-        try:
-            while self._outbox:
-                outbox, self._outbox = self._outbox, []
-                for subject, payload, reply in outbox:
-                    await self._connection.publish(subject, payload, reply)
-        except MeshError as error:
-            # with the connection goes the epoch: what was not sent is asked for or acknowledged again after the rewind
-            self._outbox.clear()
-            self._count("acknowledgement_dropped", error.code)
 
     def _count(self, name: str, reason: str) -> None:
         self._connection.counters.add(name, who=self._spec.name, reason=reason)
