@@ -15,7 +15,7 @@ from typing import Final
 
 from bus.envelope.types import Envelope, Reason, Refused
 from bus.services.answering import Answers, is_inbox
-from bus.services.gate import STOPPED, Again, Gate, Work
+from bus.services.gate import Again, Gate, Work
 from bus.services.intake import NotForUs, check_age, check_reply
 from bus.services.limits import ServerLimits
 from bus.services.opening import MISSING, CallOpener, is_sealed
@@ -278,7 +278,9 @@ class Endpoints:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         told = [
-            self._answers.sealed(hand.message.reply, hand.envelope, STOPPED)
+            self._answers.sealed(
+                hand.message.reply, hand.envelope, self._gate.cut_short(hand.method)
+            )
             for hand in cut
             if hand.envelope is not None
         ]

@@ -174,6 +174,13 @@ class Gate:
                 self._recent.end(work.key, answer, self._clock.monotonic_s())
         return answer
 
+    def cut_short(self, name: str) -> Answer:
+        """What is told of a call that `stop` cut short: one that may act twice may be tried elsewhere."""
+        method = self._handlers.method(name)
+        if method is not None and method.is_idempotent:
+            return Answer(status=pb.REPLY_STATUS_UNAVAILABLE, code=STOPPED.code)
+        return STOPPED
+
     async def wait(self, again: Again) -> Answer:
         """The answer of the first try, when it is there."""
         try:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from google.protobuf.message import DecodeError
+
 from bus.envelope.seals import Opening
 from bus.envelope.types import (
     Certificate,
@@ -105,9 +107,12 @@ class PaperOpening:
     def open(self, subject: str, sealed: bytes, *, authorised_replay: bool = False) -> Envelope:
         if self.stale:
             raise Refused(Reason.DIRECTORY_STALE, "stale")
-        envelope = pb.Envelope.FromString(sealed)
-        batch = pb.BatchHeader.FromString(envelope.batch)
-        head = pb.MessageHead.FromString(envelope.head)
+        try:
+            envelope = pb.Envelope.FromString(sealed)
+            batch = pb.BatchHeader.FromString(envelope.batch)
+            head = pb.MessageHead.FromString(envelope.head)
+        except DecodeError:
+            raise Refused(Reason.MALFORMED, "not an envelope") from None
         if head.subject != subject:
             raise Refused(Reason.SUBJECT_MISMATCH, "other subject")
         digest = hashlib.sha256(envelope.batch + envelope.head + envelope.body).digest()
