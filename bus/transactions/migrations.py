@@ -55,6 +55,14 @@ _VERSIONS: Final = (
             part integer not null,
             fence {big} not null,
             primary key (consumer, part))""",
+        """create table medmesh_action (
+            participant text not null,
+            action_key {bytes} not null,
+            seen_ms {big} not null,
+            outcome text not null,
+            answer {bytes} not null,
+            reason text not null,
+            primary key (participant, action_key))""",
         """create table medmesh_saga (
             id text primary key,
             name text not null,
@@ -63,18 +71,20 @@ _VERSIONS: Final = (
             status text not null,
             step integer not null,
             attempts integer not null,
+            is_open integer not null,
             in_doubt integer not null,
             step_began_ms {big} not null,
             due_ms {big} not null,
             error_code text not null,
+            cause text not null,
             blocked text not null,
             revision {big} not null,
             started_ms {big} not null,
             changed_ms {big} not null,
             state {bytes} not null)""",
-        """create index medmesh_saga_due on medmesh_saga (due_ms)
+        """create index medmesh_saga_due on medmesh_saga (name, due_ms)
             where status in ('running', 'compensating', 'stuck')""",
-        """create index medmesh_saga_status on medmesh_saga (name, status, started_ms)""",
+        """create index medmesh_saga_status on medmesh_saga (status, changed_ms)""",
     ),
 )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -222,11 +222,13 @@ async def test_a_database_that_goes_away_is_waited_for(tmp_path: Path) -> None:
     class Flaky(SqliteDatabase):
         away = 3
 
-        def transaction(self) -> AbstractAsyncContextManager[SqliteTransaction]:
+        @contextlib.asynccontextmanager
+        async def transaction(self) -> AsyncIterator[SqliteTransaction]:
             if self.away:
                 self.away -= 1
                 raise Unavailable("the database is away")
-            return super().transaction()
+            async with super().transaction() as transaction:
+                yield transaction
 
     database = Flaky(tmp_path / "ward.db")
     database.away = 0
