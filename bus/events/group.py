@@ -1,12 +1,16 @@
-"""What gathers while a commit is under way: bounded, first come first served. No task of its own."""
+"""What gathers while commits are under way, in three classes; events of one subject keep their order. No task."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from bus.events.protocol import NewEvent, StoredEvent
+from bus.flow import FairQueue, Priority
+
+ENVELOPE_BYTES: Final = 512
+"""What seal, headers and answer add to a body on the wire, roughly."""
 
 
 @dataclass(eq=False, slots=True)
@@ -25,76 +29,76 @@ class Entry:
         return len(self.event.body)
 
     @property
+    def cost(self) -> int:
+        """What it counts on the wire, in bytes."""
+        return len(self.event.body) + ENVELOPE_BYTES
+
+    @property
     def gone(self) -> bool:
         """Whether its caller has stopped waiting."""
         return self.result.done()
 
 
 class Group:
-    """Events in the order of their publish calls: admitted up to the bounds, the rest in line behind them."""
+    """Events that wait for a commit: those of a class in the order of their publish calls, the urgent ones first.
 
-    def __init__(self, *, max_messages: int, max_bytes: int) -> None:
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
-        self._entries: deque[Entry] = deque()
-        self._line: deque[tuple[Entry, asyncio.Future[None]]] = deque()
+    See `bus.flow.fair_queue` for what "first" means: nobody starves, and no event passes one of its own subject.
+    """
+
+    def __init__(self) -> None:
+        self._queue: FairQueue[Entry] = FairQueue()
         self._bytes = 0
+        self._cost = 0
 
     def __len__(self) -> int:
-        """Events admitted and not taken yet."""
-        return len(self._entries)
+        """How many wait, those whose callers left included."""
+        return len(self._queue)
 
-    def _fits(self, entry: Entry) -> bool:
-        # one event always fits into an empty group, however large it is
-        return not self._entries or (
-            len(self._entries) < self._max_messages and self._bytes + entry.size <= self._max_bytes
+    @property
+    def bytes(self) -> int:
+        """Their bodies together."""
+        return self._bytes
+
+    @property
+    def cost(self) -> int:
+        """What they count on the wire together."""
+        return self._cost
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a stat event waits."""
+        return self._queue.is_waiting(Priority.STAT)
+
+    def put(self, entry: Entry) -> None:
+        """Append an event to its class."""
+        self._queue.put(
+            entry, priority=entry.event.priority, key=entry.event.subject, cost=entry.cost
         )
-
-    def offer(self, entry: Entry) -> asyncio.Future[None] | None:
-        """Admit an event now (None), or return what resolves when it was admitted in its turn or has its result."""
-        if not self._line and self._fits(entry):
-            self._admit(entry)
-            return None
-        place: asyncio.Future[None] = entry.result.get_loop().create_future()
-        self._line.append((entry, place))
-        # whose time runs out in line is not left standing there
-        entry.result.add_done_callback(lambda _: _leave(place))
-        return place
-
-    def _admit(self, entry: Entry) -> None:
-        self._entries.append(entry)
         self._bytes += entry.size
+        self._cost += entry.cost
+
+    def head(self) -> Entry | None:
+        """What goes next; drops those whose callers left."""
+        while (entry := self._queue.peek()) is not None and entry.gone:
+            self._take(entry)
+        return entry
 
     def take(self, *, max_messages: int, max_bytes: int) -> list[Entry]:
-        """The next events for one commit, without those whose callers left; makes room for who waits in line."""
+        """The next events for one commit: at least one, and no more than fit."""
         taken: list[Entry] = []
         size = 0
-        while self._entries and len(taken) < max_messages:
-            entry = self._entries[0]
-            if taken and not entry.gone and size + entry.size > max_bytes:
+        while len(taken) < max_messages and (entry := self.head()) is not None:
+            size += entry.cost
+            if taken and size > max_bytes:
                 break
-            self._entries.popleft()
-            self._bytes -= entry.size
-            if not entry.gone:
-                taken.append(entry)
-                size += entry.size
-            self._advance()
+            self._take(entry)
+            taken.append(entry)
         return taken
 
-    def _advance(self) -> None:
-        while self._line:
-            entry, place = self._line[0]
-            if not entry.gone:
-                if not self._fits(entry):
-                    return
-                self._admit(entry)
-            self._line.popleft()
-            _leave(place)
+    def _take(self, entry: Entry) -> None:
+        self._queue.take(is_free=entry.gone)
+        self._bytes -= entry.size
+        self._cost -= entry.cost
 
 
-def _leave(place: asyncio.Future[None]) -> None:
-    if not place.done():
-        place.set_result(None)
-
-
-__all__ = ["Entry", "Group"]
+__all__ = ["ENVELOPE_BYTES", "Entry", "Group"]

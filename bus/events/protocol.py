@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Protocol
 
+from bus.flow.priority import Priority
 from schemas.errors import MeshError
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 
@@ -52,6 +53,8 @@ class NewEvent:
     traceparent: str = ""
     receipts_from: tuple[str, ...] = ()
     """Consumers whose receipts the publisher will wait for."""
+    priority: Priority = Priority.ROUTINE
+    """Where it stands among what waits to be stored. Events of one subject keep their order whatever this says."""
     on_behalf_of: str = ""
     """The service that asked for it, where another one publishes it (the scheduler)."""
 
@@ -171,8 +174,8 @@ class Events(Protocol):
     async def publish(self, event: NewEvent, *, timeout_s: float = 30.0) -> StoredEvent:
         """Seal and store one event; returns when it is durable. Concurrent calls share signatures and commits.
 
-        Raises `StreamFull`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`: then it may be sent again with the
-        same message id.
+        Raises `StreamFull`, `ResourceExhausted`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`: then it may be
+        sent again with the same message id.
         """
         ...
 
@@ -193,6 +196,7 @@ __all__ = [
     "Handler",
     "NewEvent",
     "Outcome",
+    "Priority",
     "Receipt",
     "ReceivedEvent",
     "Rejected",

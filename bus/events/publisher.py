@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
@@ -12,19 +14,23 @@ from bus.envelope.types import EpochId, Plain, SealedEnvelope
 from bus.events.commits import CommitLimits, Commits
 from bus.events.content import MESSAGE_ID_BYTES, to_content
 from bus.events.group import Entry
+from bus.events.path import Path
 from bus.events.protocol import NewEvent, StoredEvent
 from bus.events.sizes import check_event
 from bus.events.streams import stream_for
+from bus.flow import Priority, Quota, QuotaLimits
 from bus.telemetry.counters import Counters
-from bus.transport.protocol import EventStore
+from bus.transport.protocol import EventStore, NotFound
 from schemas import subjects
 from schemas.clock import Clock
-from schemas.errors import Closed, DeadlineExceeded, MeshError
+from schemas.errors import Closed, DeadlineExceeded, MeshError, ResourceExhausted
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.subjects import SiteId
 
 _SURELY_FITS_BYTES: Final = 64 * 1024
 """Below this nothing is counted: every carrier that is taken at all takes it."""
+
+_QUESTIONS: Final = 3
 
 
 class Publisher:
@@ -41,6 +47,8 @@ class Publisher:
         fresh_id: Callable[[], bytes],
         max_payload: Callable[[], int],
         limits: CommitLimits | None = None,
+        quota: QuotaLimits | None = None,
+        path: Path | None = None,
     ) -> None:
         self._site = site
         self._max_payload = max_payload
@@ -50,6 +58,12 @@ class Publisher:
         self._counters = counters
         self._fresh_id = fresh_id
         self._limits = limits or CommitLimits()
+        self._quota_limits = quota or QuotaLimits()
+        self._quota = Quota(self._quota_limits)
+        self._held_back: Counter[str] = Counter()
+        """Events that wait for the quota, by subject: none of theirs passes them."""
+        self._path = path or Path(clock)
+        self._probe: asyncio.Task[None] | None = None
         self._commits: dict[str, Commits] = {}
         self._unpublished: dict[EpochId, bytes] = {}
         self._packages = asyncio.Lock()
@@ -58,8 +72,8 @@ class Publisher:
     async def publish(self, event: NewEvent, *, timeout_s: float) -> StoredEvent:
         """Seal and store one event of this site; returns when it is durable.
 
-        Raises `SubjectError`, `ContentTooLarge`, `StreamFull`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`,
-        `Closed`.
+        Raises `SubjectError`, `ContentTooLarge`, `StreamFull`, `ResourceExhausted`, `DeadlineExceeded`, `Unavailable`,
+        `PermissionRefused`, `Closed`.
         """
         if self._closed:
             raise Closed("this publisher was stopped")
@@ -67,19 +81,69 @@ class Publisher:
         message_id = event.message_id or self._fresh_id()
         if len(message_id) != MESSAGE_ID_BYTES:
             raise ValueError(f"a message id has {MESSAGE_ID_BYTES} bytes, not {len(message_id)}")
-        if len(event.body) > _SURELY_FITS_BYTES and event.subject.startswith("evt."):
-            # dead letters and orders hold what passed here already
+        # dead letters and orders hold what passed here already
+        is_new = event.subject.startswith("evt.")
+        if is_new and len(event.body) > _SURELY_FITS_BYTES:
             check_event(self._content(event, message_id).ByteSize(), self._max_payload())
+        self._look(stream)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
+        if is_new and not self._quota_limits.is_unlimited:
+            await self._keep_quota(event, stream, timeout_s)
         entry = Entry(event, message_id, deadline_s, loop.create_future())
         timer = loop.call_at(deadline_s, self._expire, entry, stream, timeout_s)
         try:
-            await self._into(stream).add(entry)
+            self._into(stream).add(entry)
             return await entry.result
         finally:
             timer.cancel()
             _abandon(entry)
+
+    async def _keep_quota(self, event: NewEvent, stream: str, timeout_s: float) -> None:
+        subject, now_s = event.subject, self._clock.monotonic_s()
+        # where events of the same subject are held back, nothing passes them
+        priority = Priority.ROUTINE if self._held_back[subject] else event.priority
+        verdict = self._quota.ask(len(event.body), priority, now_s, timeout_s)
+        if verdict.exceeded:
+            self._counters.add("publish_refused", who=stream, reason=verdict.exceeded)
+            allowed = getattr(self._quota_limits, verdict.exceeded)
+            raise ResourceExhausted(
+                f"{self._seals.service} publishes more than limits.{verdict.exceeded} = {allowed:g} allows and would "
+                f"have to wait {verdict.wait_s:.1f} s; refused beyond limits.rate_wait_s = "
+                f"{self._quota_limits.wait_s:g}, or the call's own deadline"
+            )
+        if verdict.wait_s > 0.0:
+            self._counters.add("publish_waited", who=stream, reason="quota")
+            self._held_back[subject] += 1
+            try:
+                await asyncio.sleep(verdict.wait_s)
+            finally:
+                self._held_back[subject] -= 1
+                if not self._held_back[subject]:
+                    del self._held_back[subject]
+            if self._closed:
+                raise Closed("this publisher was stopped")
+
+    def _look(self, stream: str) -> None:
+        """Now and then measure how far the store is, while nothing of ours is before the probe."""
+        if self._path.in_flight or self._closed or not self._path.probe_begins():
+            return
+        self._probe = asyncio.create_task(self._measure(stream), name="publish-probe")
+
+    async def _measure(self, stream: str) -> None:
+        """The shortest of a few: one alone may have met a reconnect or a pause."""
+        shortest_s = math.inf
+        for _ in range(_QUESTIONS):
+            began_s = self._clock.monotonic_s()
+            try:
+                await self._store.stream_state(stream)
+            except NotFound:
+                pass  # an answer all the same
+            except MeshError:
+                continue
+            shortest_s = min(shortest_s, self._clock.monotonic_s() - began_s)
+        if shortest_s < math.inf:
+            self._path.probed(shortest_s)
 
     def _expire(self, entry: Entry, stream: str, timeout_s: float) -> None:
         if entry.gone:
@@ -101,6 +165,7 @@ class Publisher:
                 plain=self._plain,
                 counters=self._counters,
                 limits=self._limits,
+                path=self._path,
             )
         return commits
 
@@ -157,6 +222,9 @@ class Publisher:
     async def stop(self) -> None:
         """Take nothing more; callers that still wait get `Unavailable`."""
         self._closed = True
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.wait([self._probe])
         for commits in self._commits.values():
             await commits.stop()
 

@@ -18,6 +18,8 @@ from bus.flow.windows import KIBIBYTE, RoundTrips, WindowLimits
 
 _NOISE_S: Final = 0.001
 """Waiting below it is the scheduler's or the disk's, not the line's ..."""
+_SHORTEST_S: Final = 1e-6
+"""No round trip is shorter, whatever a coarse clock says."""
 _NOISE_SHARE: Final = 1 / 16
 """... and so is this share of the shortest round trip."""
 _GROWTH_SHARE: Final = 1 / 16
@@ -109,6 +111,7 @@ class DelayWindow:
         if not self._trips.seen(rtt_s):
             self._shrink(now_s)
             return
+        rtt_s = max(rtt_s, _SHORTEST_S)
         self._round_min_s = min(self._round_min_s, rtt_s)
         if rtt_s <= self._base_s * (1 + _SAME_SHARE):
             self._base_s = min(self._base_s, rtt_s)

@@ -15,14 +15,16 @@ class Distance:
     """Judges by the shortest of the last few probes: load makes a near store slow, but nothing makes a far one fast."""
 
     def __init__(self, long_s: float = LONG_S) -> None:
-        self._long_s = long_s
+        self.long_s = long_s
+        """A round trip from here on is a long one."""
         self._probes: deque[float] = deque(maxlen=_PROBES)
         self._probed_s: float | None = None
+        self._is_doubted = False
 
     @property
     def is_long(self) -> bool:
         """Whether the way is a long one; False while nothing is known."""
-        return bool(self._probes) and min(self._probes) >= self._long_s
+        return bool(self._probes) and min(self._probes) >= self.long_s
 
     @property
     def rtt_s(self) -> float:
@@ -39,11 +41,14 @@ class Distance:
 
     def probed(self, rtt_s: float) -> None:
         """A probe came back; an answer of the store that came sooner than any probe counts as one, too."""
+        if self._is_doubted:
+            self._probes.clear()
+            self._is_doubted = False
         self._probes.append(rtt_s)
 
-    def forget(self) -> None:
-        """The connection may lead elsewhere now."""
-        self._probes.clear()
+    def doubt(self) -> None:
+        """The connection may lead elsewhere now: what was known holds until the next probe, which is due at once."""
+        self._is_doubted = True
         self._probed_s = None
 
 

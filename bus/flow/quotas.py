@@ -6,6 +6,7 @@ let go in the order of arrival, and one event larger than a second's worth passe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,15 +81,17 @@ class Quota:
         self._stat_events = _Schedule(limits.events_per_s * limits.stat_share)
         self._stat_bytes = _Schedule(limits.bytes_per_s * limits.stat_share)
 
-    def ask(self, size: int, priority: Priority, now_s: float) -> Verdict:
-        """Book one event of `size` bytes; a refused one books nothing."""
+    def ask(
+        self, size: int, priority: Priority, now_s: float, patience_s: float = math.inf
+    ) -> Verdict:
+        """Book one event of `size` bytes; a refused one, or one that cannot wait so long, books nothing."""
         if self._limits.is_unlimited or (
             priority is Priority.STAT and self._is_exempt(size, now_s)
         ):
             return Verdict()
         events_s, bytes_s = self._events.wait_s(now_s), self._bytes.wait_s(now_s)
         wait_s = max(events_s, bytes_s)
-        if wait_s > self._limits.wait_s + _ROUNDING_S:
+        if wait_s > min(patience_s, self._limits.wait_s) + _ROUNDING_S:
             return Verdict(wait_s=wait_s, exceeded=EVENTS if events_s >= bytes_s else BYTES)
         self._events.book(now_s, 1)
         self._bytes.book(now_s, size)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bus.events.commits import CommitLimits
-from bus.events.protocol import StoredEvent
+from bus.events.protocol import Priority, StoredEvent
 from bus.events.publisher import Publisher
 from bus.transport.memory import MemoryBroker
 from bus.transport.protocol import StreamFull, StreamSpec
@@ -17,6 +17,7 @@ from schemas.errors import (
     DeadlineExceeded,
     MeshError,
     PermissionRefused,
+    ResourceExhausted,
     SubjectError,
     Unavailable,
 )
@@ -59,13 +60,31 @@ def test_what_comes_while_a_commit_is_under_way_makes_the_next_group(tmp_path: P
         service.transport.disconnect()
         first = asyncio.gather(*(service.events.publish(event(n)) for n in range(3)))
         await asyncio.sleep(0.5)
-        second = [asyncio.create_task(service.events.publish(event(n))) for n in range(3, 50)]
+        second = [asyncio.create_task(service.events.publish(event(n))) for n in range(3, 20)]
         await asyncio.sleep(0.5)
         service.transport.reconnect()
         await asyncio.gather(first, *second)
         # what gathered is divided, so that one half can be sealed while the other is stored
-        assert service.seals.batches[:2] == [3, 24]
-        assert sum(service.seals.batches) == 50
+        assert service.seals.batches[:2] == [3, 10]
+        assert sum(service.seals.batches) == 20
+        assert await bodies(service) == [f"0:{n}".encode() for n in range(20)]
+
+    run_jumping(main())
+
+
+def test_from_the_size_on_at_which_the_store_makes_a_batch_one_commit_takes_all(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        _, service = await site(tmp_path)
+        service.transport.disconnect()
+        first = asyncio.gather(*(service.events.publish(event(n)) for n in range(3)))
+        await asyncio.sleep(0.5)
+        second = [asyncio.create_task(service.events.publish(event(n))) for n in range(3, 50)]
+        await asyncio.sleep(0.5)
+        service.transport.reconnect()
+        await asyncio.gather(first, *second)
+        assert service.seals.batches == [3, 47]
         assert await bodies(service) == [f"0:{n}".encode() for n in range(50)]
 
     run_jumping(main())
@@ -155,7 +174,7 @@ def test_a_caller_that_leaves_before_its_commit_sends_nothing(tmp_path: Path) ->
     run_jumping(main())
 
 
-def test_gathering_is_bounded_and_those_in_line_keep_their_order(tmp_path: Path) -> None:
+def test_what_waits_is_bounded_and_stat_may_exceed_the_bound_a_little(tmp_path: Path) -> None:
     async def main() -> None:
         bench, service = await site(tmp_path)
         publisher = Publisher(
@@ -166,14 +185,44 @@ def test_gathering_is_bounded_and_those_in_line_keep_their_order(tmp_path: Path)
             counters=bench.counters,
             fresh_id=lambda: bench.chance.randbytes(16),
             max_payload=lambda: service.transport.max_payload,
-            limits=CommitLimits(gathered_messages=8, gathered_bytes=1000, commit_messages=5),
+            limits=CommitLimits(gathered_messages=8, waiting_messages=80, commit_messages=5),
         )
         calls = [asyncio.create_task(publisher.publish(event(n), timeout_s=60)) for n in range(100)]
-        await asyncio.gather(*calls)
-        assert bench.counters.get("publish_waited") == 92
+        urgent = event(100, partition=1, priority=Priority.STAT)
+        calls.append(asyncio.create_task(publisher.publish(urgent, timeout_s=60)))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(answer, StoredEvent) for answer in (*answers[:80], answers[100]))
+        assert all(isinstance(answer, ResourceExhausted) for answer in answers[80:100])
+        assert "waiting_messages" in str(answers[80])
+        assert bench.counters.get("publish_waited") == 72 + 1
+        assert bench.counters.get("publish_refused", reason="waiting_full") == 20
         assert max(service.seals.batches) == 5
-        assert await bodies(service) == [f"0:{n}".encode() for n in range(100)]
+        found = await bodies(service)
+        assert found[0] == b"1:100"
+        assert found[1:] == [f"0:{n}".encode() for n in range(80)]
         await publisher.drain()
+
+    run_jumping(main())
+
+
+def test_the_memory_of_what_waits_is_bounded_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench, service = await site(tmp_path)
+        publisher = Publisher(
+            site=SITE,
+            store=service.transport.store,
+            seals=service.seals,
+            clock=LoopClock(),
+            counters=bench.counters,
+            fresh_id=lambda: bench.chance.randbytes(16),
+            max_payload=lambda: service.transport.max_payload,
+            limits=CommitLimits(waiting_bytes=7),
+        )
+        calls = (publisher.publish(event(n), timeout_s=60) for n in range(5))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(answer, StoredEvent) for answer in answers] == [True] * 2 + [False] * 3
+        with pytest.raises(ResourceExhausted, match="waiting_bytes"):
+            await asyncio.gather(*(publisher.publish(event(n), timeout_s=60) for n in range(5)))
 
     run_jumping(main())
 
@@ -221,7 +270,7 @@ def test_a_large_event_passes_alone_though_it_exceeds_the_bound(tmp_path: Path) 
             counters=bench.counters,
             fresh_id=lambda: bench.chance.randbytes(16),
             max_payload=lambda: service.transport.max_payload,
-            limits=CommitLimits(gathered_bytes=2, commit_bytes=2),
+            limits=CommitLimits(commit_bytes=2),
         )
         await asyncio.gather(*(publisher.publish(event(n), timeout_s=5) for n in range(3)))
         assert service.seals.batches == [1, 1, 1]

@@ -28,6 +28,10 @@ def test_a_probe_is_due_at_first_after_a_while_and_when_the_connection_may_lead_
     assert not distance.is_due(1.0)
     assert distance.is_due(31.0)
     distance.begun(31.0)
-    distance.forget()
+    distance.doubt()
     assert distance.is_due(32.0)
-    assert not distance_of().is_long
+    assert distance.is_long, "until it is known better"
+    distance.probed(0.001)
+    distance.doubt()
+    distance.probed(0.1)
+    assert distance.is_long, "what was known of the other way does not count"
