@@ -34,19 +34,32 @@ class MeshConsumption:
     """`bus.events.protocol.Consumption` of one durable consumer."""
 
     def __init__(
-        self, *, place: ConsumerSpec, shop: Workshop, opener: Opening, ledger: Ledger
+        self,
+        *,
+        place: ConsumerSpec,
+        shop: Workshop,
+        opener: Opening,
+        ledger: Ledger,
+        start_after: int = 0,
     ) -> None:
         spec = shop.spec
         self._place = place
         self._shop = shop
         self._opener = opener
         self._ledger = ledger
+        self._start_after = start_after
         self._work = Work(shop)
         self._lanes: Lanes[Item] = Lanes(spec.lanes)
         self._wakes = [asyncio.Event() for _ in range(spec.lanes)]
         self._away: set[int] = set()
         self._items: dict[int, Item] = {}
-        self._counts = {"delivered": 0, "filtered": 0, "dead_lettered": 0, "refused": 0}
+        self._counts = {
+            "delivered": 0,
+            "filtered": 0,
+            "dead_lettered": 0,
+            "refused": 0,
+            "elsewhere": 0,
+        }
         self._retried = 0
         self._contradictions = 0
         self._rate_per_s = 0.0
@@ -86,6 +99,7 @@ class MeshConsumption:
             ledger.forget(ledger.identity)
         if ledger.reset:
             self._report_reset()
+        ledger.raise_floor(min(self._start_after, stream.last_seq))
         self._restore_window()
         knows = bool(ledger.floor or ledger.done)
         self._reader = reader = Reader(
@@ -145,6 +159,8 @@ class MeshConsumption:
         """
         if self._store is None:
             raise Closed("the consumption was not started")
+        if not self._shop.is_held():
+            raise Closed("the partition is not held any more")
         incarnation = incarnation_of(await self._store.stream_state(self._place.stream))
         if incarnation.encode() == self._ledger.identity:
             return True
@@ -220,7 +236,8 @@ class MeshConsumption:
         except OSError as error:
             self._shop.counters.add("ledger_write_failed", who=name)
             _log.error("ledger_write_failed", consumer=name, **failure_fields(error))
-        self._the_reader.consumer.acknowledge(item.delivery)
+        if self._shop.is_held():
+            self._the_reader.consumer.acknowledge(item.delivery)
         self._tracker.finish(seq)
         del self._items[seq]
         if not self._items:
@@ -259,6 +276,8 @@ class MeshConsumption:
             finished, looked_s = total, now_s
 
     def _extend(self) -> None:
+        if not self._shop.is_held():
+            return
         for item in self._items.values():
             self._the_reader.consumer.extend(item.delivery)
 
@@ -279,6 +298,11 @@ class MeshConsumption:
             _log.error(
                 "ledger_write_failed", consumer=self._shop.spec.name, **failure_fields(error)
             )
+
+    @property
+    def floor(self) -> int:
+        """Every sequence of the place up to this one is finished."""
+        return self._tracker.lowest_unfinished() - 1
 
     # ── the verbs ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -47,7 +47,13 @@ def body_of(content: content_pb.Content) -> bytes:
 
 
 def to_received(
-    envelope: Envelope, *, stored_ms: int, seq: int, attempt: int, replayed: bool
+    envelope: Envelope,
+    *,
+    stored_ms: int,
+    seq: int,
+    attempt: int,
+    replayed: bool,
+    fence: int = 0,
 ) -> ReceivedEvent:
     """What a handler sees of an opened envelope. Raises `UnreadableContent`."""
     content = envelope.content
@@ -72,6 +78,7 @@ def to_received(
         traceparent=content.traceparent,
         source_publishes=envelope.sender.publish,
         on_behalf_of="" if content.source == source else content.source,
+        fence=fence,
     )
 
 

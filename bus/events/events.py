@@ -16,6 +16,9 @@ from bus.events.content import MESSAGE_ID_BYTES
 from bus.events.dead_letters import DeadLetterWriter
 from bus.events.ledger import Ledger
 from bus.events.opening import EnvelopeReader
+from bus.events.partitions.actions import LeaseTimes
+from bus.events.partitions.consumption import SharedMeshConsumption
+from bus.events.partitions.work import Supplies
 from bus.events.protocol import (
     ConsumeSpec,
     Consumption,
@@ -102,7 +105,7 @@ class MeshEvents:
         self._receipts = ReceiptReader(
             site=site, transport=transport, seals=seals, clock=clock, counters=counters
         )
-        self._consumptions: dict[str, MeshConsumption] = {}
+        self._consumptions: dict[str, Consumption] = {}
         self._running = False
 
     async def start(self) -> None:
@@ -168,6 +171,8 @@ class MeshEvents:
             chance=self._chance,
             counters=self._counters,
         )
+        if spec.shared:
+            return await self._share(shop, stream)
         consumption = MeshConsumption(
             place=ConsumerSpec(
                 stream=stream,
@@ -183,6 +188,23 @@ class MeshEvents:
         await consumption.start(self._transport.store)
         self._consumptions[spec.name] = consumption
         return consumption
+
+    async def _share(self, shop: Workshop, stream: str) -> Consumption:
+        """Join the group of all who consume under this name."""
+        supplies = Supplies(
+            stream=stream,
+            transport=self._transport,
+            shop=shop,
+            fresh_opener=self._seals.opener,
+            reader_of=lambda opener: EnvelopeReader(
+                self._seals, opener, self._clock, reachable=self._reachable
+            ),
+            folder=self._folder,
+        )
+        shared = SharedMeshConsumption(supplies, chance=self._chance, times=LeaseTimes())
+        await shared.start()
+        self._consumptions[shop.spec.name] = shared
+        return shared
 
     async def await_receipt(self, message_id: bytes, consumer: str, *, timeout_s: float) -> Receipt:
         """Wait for what a destination did; see `bus.events.protocol.Events.await_receipt`."""

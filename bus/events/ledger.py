@@ -41,7 +41,7 @@ class Ledger:
     so): then the server's own memory of the place counts.
     """
 
-    def __init__(self, path: Path, identity: bytes) -> None:
+    def __init__(self, path: Path | None, identity: bytes) -> None:
         self._path = path
         self._identity = identity
         self._file = -1
@@ -55,10 +55,15 @@ class Ledger:
         self.reset = False
 
     def open(self) -> None:
-        """Read the file and lock it. Raises `ConfigurationError` while another reader has it."""
+        """Read the file and lock it. Raises `ConfigurationError` while another reader has it.
+
+        Without a path everything is kept in memory, for as long as this object lives.
+        """
+        if self._path is None:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._path, _FLAGS, 0o600)
-        if not self._lock():
+        if not self._lock(self._path):
             self.close()
             raise ConfigurationError(
                 f"consumer {self._path.stem}: another running reader holds its ledger; one at a time"
@@ -72,13 +77,13 @@ class Ledger:
         os.ftruncate(self._file, good)
         self._size = good
 
-    def _lock(self) -> bool:
+    def _lock(self, path: Path) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         # the file may have been replaced by a compaction between our open and our lock
-        return os.fstat(self._file).st_ino == self._path.stat().st_ino
+        return os.fstat(self._file).st_ino == path.stat().st_ino
 
     def is_finished(self, seq: int) -> bool:
         """Whether this sequence was finished, now or by an earlier run."""
@@ -106,6 +111,8 @@ class Ledger:
 
     def compact(self, window: bytes) -> None:
         """Write the file anew: floor, sequences above it, and the replay window as it is now."""
+        if self._path is None:
+            return
         self.window, self.marks = window, []
         image = b"".join(self._image())
         fresh = self._path.with_suffix(".ledger.new")
@@ -131,6 +138,8 @@ class Ledger:
             yield _record(_Kind.DONE, seq, b"")
 
     def _append(self, kind: _Kind, seq: int, payload: bytes) -> None:
+        if self._path is None:
+            return
         record = _record(kind, seq, payload)
         try:
             _write_all(self._file, record)
@@ -141,7 +150,8 @@ class Ledger:
 
     def _restart(self) -> None:
         self.floor, self.window, self.done, self.marks = 0, b"", set(), []
-        os.ftruncate(self._file, 0)
+        if self._path is not None:
+            os.ftruncate(self._file, 0)
         self._size = 0
         self._append(_Kind.IDENTITY, 1, self._identity)
 

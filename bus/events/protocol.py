@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from bus.flow.priority import Priority
 from schemas.errors import MeshError
@@ -92,6 +92,9 @@ class ReceivedEvent:
     """Subject patterns that the publisher's certificate allows."""
     on_behalf_of: str = ""
     """The service for which `source` says that it published: trusted as far as `source` is."""
+    fence: int = 0
+    """Of a shared consumer: grows whenever the partition gets a new owner, so that an effect can be refused when it
+    comes with a lower fence than one before. 0 where the consumer is not shared."""
 
 
 Handler = Callable[[ReceivedEvent], Awaitable[Receipt | None]]
@@ -131,6 +134,9 @@ class ConsumeSpec:
     accept: Callable[[ReceivedEvent], bool] | None = None
     """A filter; what it turns down is acknowledged and counted as filtered."""
     deliver_new: bool = False
+    shared: bool = False
+    """Share the 64 partitions with every other process that consumes under this name: each partition is worked by one
+    of them at a time, and moves when they come, go or die. `lanes` bounds what this process works at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +174,33 @@ class Consumption(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionView:
+    """One partition of a shared consumer, for operators."""
+
+    partition: int
+    owner: str
+    """The member that works it; empty while it is free."""
+    is_here: bool
+    """Whether this process works it."""
+    fence: int
+    """Grows with each owner; 0: it never had one."""
+    lag: int | None
+    """What waits, in messages; None where nobody could tell."""
+    moved_ms: int
+    reason: str
+    """Why it moved last: `first`, `moved`, `left`, `expired`, `kept`."""
+
+
+@runtime_checkable
+class SharedConsumption(Consumption, Protocol):
+    """A running consumption that shares its partitions; `consume` returns one for a spec that is `shared`."""
+
+    def partitions(self) -> tuple[PartitionView, ...]:
+        """Every partition of the group, as this member sees it."""
+        ...
+
+
 class Events(Protocol):
     """Durable events in the name of one service."""
 
@@ -196,10 +229,12 @@ __all__ = [
     "Handler",
     "NewEvent",
     "Outcome",
+    "PartitionView",
     "Priority",
     "Receipt",
     "ReceivedEvent",
     "Rejected",
     "RetryPolicy",
+    "SharedConsumption",
     "StoredEvent",
 ]

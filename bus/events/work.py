@@ -6,6 +6,7 @@ the handler run twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,6 +29,7 @@ from schemas.generated.medmesh.control.v1 import control_pb2 as control_pb
 from schemas.subjects import matches, partition_of
 
 REPLAY_TYPE: Final = "medmesh/replay"
+_NOT_HELD_S: Final = 1.0
 _log = logger(__name__)
 
 
@@ -66,6 +68,11 @@ class Workshop:
     clock: Clock
     chance: Chance
     counters: Counters
+    is_held: Callable[[], bool] = lambda: True
+    """Of a shared consumer: whether its partition may still be worked here. Asked before each step."""
+    partition: int | None = None
+    """The one partition that is worked; None for all."""
+    fence: int = 0
 
 
 class Work:
@@ -77,6 +84,8 @@ class Work:
     async def forward(self, item: Item) -> Again | Elsewhere | None:
         """Take a message as far as it goes now; None when it is finished."""
         while item.stage is not Stage.FINISHED:
+            if not self._shop.is_held():
+                return Again(_NOT_HELD_S, away=True)
             pause = await self._step(item)
             if pause is not None:
                 return pause
@@ -120,9 +129,13 @@ class Work:
             raise NotForThisConsumer(
                 "the ordered message is on a subject that this consumer does not read"
             )
+        partition = partition_of(order.subject)
+        if self._shop.partition not in (None, partition):
+            item.outcome, item.stage = "elsewhere", Stage.FINISHED
+            return None
         item.subject, item.sealed = order.subject, SealedEnvelope(order.envelope)
         item.replayed, item.stage = True, Stage.OPEN_ORDERED
-        lane = lane_of(partition_of(order.subject), self._shop.spec.lanes)
+        lane = lane_of(partition, self._shop.spec.lanes)
         return None if lane == item.lane else Elsewhere(lane)
 
     async def _open_ordered(self, item: Item) -> Again | None:
@@ -177,6 +190,7 @@ class Work:
             seq=item.delivery.seq,
             attempt=item.failures + 1,
             replayed=item.replayed,
+            fence=self._shop.fence,
         )
 
     def _filtered(self, item: Item, event: ReceivedEvent) -> None:

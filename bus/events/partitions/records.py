@@ -52,8 +52,10 @@ class PartitionRecord:
     fence: int
     """Grows with every new owner. An effect that carries a lower one than seen before comes from a stale owner."""
     floor: int
-    """Every stream sequence of the partition up to this one was finished when it was taken."""
-    was_released: bool
+    """Every stream sequence of the partition up to this one was finished when it changed hands."""
+    stream: str = ""
+    """Of which stream, with the time of its creation."""
+    was_released: bool = True
     """Whether the owner before it had released it: nobody else reads at its place any more."""
     moved_ms: int = 0
     reason: str = ""
