@@ -20,6 +20,10 @@ _MEAN_SHARE: Final = 0.3
 """How much a window counts in the mean: one lucky window must not become the minimum."""
 
 
+_SHORTEST_S: Final = 1e-5
+"""A call that began and ended within one reading of the clock took some time all the same."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
     """Bounds and pace of an adaptive limit."""
@@ -88,7 +92,7 @@ class GradientLimit:
         if self._is_measuring and in_flight > self.limit:
             self._begin(now_s)  # what began under the old limit still waits for one another
             return
-        self._sum_s += took_s
+        self._sum_s += max(took_s, _SHORTEST_S)
         self._calls += 1
         self._peak = max(self._peak, in_flight)
         if now_s < self._ends_s:

@@ -6,7 +6,8 @@ peers, and instances that take calls and answer none while others answer (wedged
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
@@ -61,42 +62,61 @@ def find_outliers(
     for member in judged:
         if member.tally.answered:
             member.mean_s = member.tally.mean_s
+    rates = _Peers(m.tally.failed / m.tally.calls for m in inside if m.tally.calls)
+    means = _Peers(m.mean_s or m.tally.mean_s for m in inside if m.mean_s or m.tally.answered)
+    for member in judged:
+        if _is_failing(member, rates, settings):
+            yield member, FAILING
+        elif _is_out_of_line(member.tally.mean_s, means.without(member.mean_s), settings):
+            yield member, SLOW
+    yield from ((m, UNANSWERED) for m in inside if _is_unanswered(m, inside, now_s, settings))
     for member in inside:
-        reason = _verdict(member, inside, now_s, settings)
-        if reason:
-            yield member, reason
-    for member in inside:
-        if member in judged or now_s - member.tally.since_s > settings.forget_s:
+        is_judged = member.tally.calls >= settings.least_calls
+        if is_judged or now_s - member.tally.since_s > settings.forget_s:
             member.tally = Tally(now_s)
 
 
 def is_slow(
     took_s: float, member: Member, members: Sequence[Member], settings: OutlierSettings
 ) -> bool:
-    """Whether a latency is out of line with the peers' means."""
-    typical_s = _median([m.mean_s for m in members if m is not member and m.mean_s and m.is_closed])
-    return bool(typical_s) and took_s > max(
+    """Whether a latency is out of line with the means of the peers."""
+    means = _Peers(m.mean_s for m in members if m is not member and m.mean_s and m.is_closed)
+    return _is_out_of_line(took_s, means.median, settings)
+
+
+class _Peers:
+    """Figures of all members; for each of them the median of the others, without sorting anew."""
+
+    def __init__(self, figures: Iterable[float]) -> None:
+        self._ordered = sorted(figures)
+
+    @property
+    def median(self) -> float | None:
+        """Of all; None without any."""
+        return median(self._ordered) if self._ordered else None
+
+    def without(self, figure: float) -> float | None:
+        """Of all but one that has this figure; None when it is alone."""
+        size = len(self._ordered) - 1
+        if size < 1:
+            return None
+        left_out = bisect_left(self._ordered, figure)
+        low, high = (size - 1) // 2, size // 2
+        return (
+            self._ordered[low + (low >= left_out)] + self._ordered[high + (high >= left_out)]
+        ) / 2.0
+
+
+def _is_out_of_line(took_s: float, typical_s: float | None, settings: OutlierSettings) -> bool:
+    return typical_s is not None and took_s > max(
         typical_s * settings.slow_factor, typical_s + settings.slow_least_s
     )
 
 
-def _verdict(
-    member: Member, inside: Sequence[Member], now_s: float, settings: OutlierSettings
-) -> str:
-    if member.tally.calls >= settings.least_calls:
-        if _is_failing(member, inside, settings):
-            return FAILING
-        if is_slow(member.tally.mean_s, member, inside, settings):
-            return SLOW
-    return UNANSWERED if _is_unanswered(member, inside, now_s, settings) else ""
-
-
-def _is_failing(member: Member, inside: Sequence[Member], settings: OutlierSettings) -> bool:
-    peers = [m.tally for m in inside if m is not member and m.tally.calls]
-    if not peers:
-        return False
-    typical = _median([peer.failed / peer.calls for peer in peers])
-    return member.tally.failed / member.tally.calls > typical + settings.failing_share
+def _is_failing(member: Member, rates: _Peers, settings: OutlierSettings) -> bool:
+    rate = member.tally.failed / member.tally.calls
+    typical = rates.without(rate)
+    return typical is not None and rate > typical + settings.failing_share
 
 
 def _is_unanswered(
@@ -107,12 +127,9 @@ def _is_unanswered(
     if late_s < settings.unanswered_s or member.answered_s >= due_s:
         return False
     peers = [m for m in inside if m is not member and m.answered_s > due_s]
-    typical_s = _median([m.latency.at(now_s) for m in peers])
-    return bool(peers) and late_s > typical_s * settings.unanswered_factor
-
-
-def _median(values: list[float]) -> float:
-    return median(values) if values else 0.0
+    return bool(peers) and late_s > settings.unanswered_factor * median(
+        m.latency.at(now_s) for m in peers
+    )
 
 
 __all__ = [

@@ -122,6 +122,8 @@ class Table:
         self._verdict_at_s = now_s + settings.look_every_s
         members = list(self._members.values())
         for member, reason in list(find_outliers(members, now_s, settings)):
+            if not member.is_closed:
+                continue  # for another reason, a moment ago
             if may_eject(members, settings):
                 self._eject(member, reason, now_s)
             else:
