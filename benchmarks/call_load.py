@@ -11,13 +11,10 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-import medmesh
-from medmesh import Mesh
-endpoint = getattr(medmesh,"endpoint",lambda *a,**k:(lambda x:x)); service = getattr(medmesh,"service",lambda *a,**k:(lambda x:x))
+from medmesh import Mesh, endpoint, service
 
 METHOD = "/medmesh.benchmark.Echo/Echo"
 WARM_S = 0.4
-MOST_CHANNELS = 1
 
 
 @service("bench-echo", version="1.0.0")

@@ -13,6 +13,18 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bus.flow.priority import Priority
+    from bus.services.callers.settings import Hedge
+    from bus.services.declare import endpoint, service
+    from bus.services.protocol import (
+        CallContext,
+        CallFailed,
+        CallRefused,
+        InvalidRequest,
+        NoInstance,
+        NotFoundThere,
+        Overloaded,
+    )
     from medmesh.facade import Mesh
     from medmesh.subscription import MeshEvent, Subscription
     from schemas.errors import (
@@ -27,6 +39,17 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Mesh": "medmesh.facade",
+    "service": "bus.services.declare",
+    "endpoint": "bus.services.declare",
+    "CallContext": "bus.services.protocol",
+    "CallFailed": "bus.services.protocol",
+    "CallRefused": "bus.services.protocol",
+    "InvalidRequest": "bus.services.protocol",
+    "NotFoundThere": "bus.services.protocol",
+    "NoInstance": "bus.services.protocol",
+    "Overloaded": "bus.services.protocol",
+    "Priority": "bus.flow.priority",
+    "Hedge": "bus.services.callers.settings",
     "MeshEvent": "medmesh.subscription",
     "Subscription": "medmesh.subscription",
     "Closed": "schemas.errors",
@@ -67,14 +90,25 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "CallContext",
+    "CallFailed",
+    "CallRefused",
     "Closed",
     "ConfigurationError",
     "DeadlineExceeded",
+    "Hedge",
+    "InvalidRequest",
     "Mesh",
     "MeshError",
     "MeshEvent",
+    "NoInstance",
+    "NotFoundThere",
+    "Overloaded",
     "PermissionRefused",
+    "Priority",
     "ResourceExhausted",
     "Subscription",
     "Unavailable",
+    "endpoint",
+    "service",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar, cast
 
 from adapters.contract import Rights
 from bus.clock import SystemClock
@@ -23,9 +23,17 @@ from bus.events.protocol import (
 )
 from bus.events.rights import consumer_rights, schedule_rights
 from bus.events.schedules.when import When
+from bus.services.caller import Caller
+from bus.services.callers.settings import Hedge
+from bus.services.codecs import codec_for
+from bus.services.declare import offer_of
+from bus.services.protocol import Offer, Priority, Request, Seen
+from bus.services.rights import caller_rights, service_rights
 from bus.telemetry.counters import Counters
-from medmesh.config import load
+from medmesh.client import ServiceClient, encoded
+from medmesh.config import Configuration, load
 from medmesh.config.checks import RESERVED_NAMES
+from medmesh.runtime.calls import Calls, Served
 from medmesh.runtime.connection import SiteConnection
 from medmesh.runtime.memory import MemoryConnection
 from medmesh.runtime.services import Connected, Service, Services
@@ -38,9 +46,17 @@ from schemas.subjects import Domain
 _CLOSE_S: Final = 10.0
 _NAME_PARTS: Final = 2
 
+ReplyT = TypeVar("ReplyT")
+ServiceT = TypeVar("ServiceT")
+
 
 class Carrier(Connected, Protocol):
     """Transport and trust of a mesh, of a site or in memory, and how to get them."""
+
+    @property
+    def name(self) -> str:
+        """Under which it is connected to the carrier."""
+        ...
 
     async def start(self) -> None:
         """Reach the mesh."""
@@ -69,10 +85,19 @@ class Mesh:
         self._services = Services(
             carrier, clock=clock, counters=counters, chance=random.SystemRandom()
         )
+        self._calls = Calls(
+            carrier,
+            connection_name=carrier.name,
+            clock=clock,
+            counters=counters,
+            chance=random.SystemRandom(),
+        )
+        self._counters = counters
         self._is_alone = is_alone
         self._service: Service | None = None
         self._rights = Rights()
         self._subscriptions: list[Subscription] = []
+        self._callers: dict[tuple[str, int], Caller] = {}
         self._growing = asyncio.Lock()
 
     @classmethod
@@ -86,14 +111,14 @@ class Mesh:
         when no mesh runs, `NoAuthority` on a machine that holds none.
         """
         configuration = load(Path(config), flags=flags)
-        taken = RESERVED_NAMES | {adapter.config.name for adapter in configuration.adapters}
-        if service in taken:
-            raise ConfigurationError(
-                f'"{service}" is the name of an adapter of {config}, or reserved: give the program one of its own'
-            )
+        _check_name(service, configuration)
         clock, counters = SystemClock(), Counters()
         connection = SiteConnection(
-            configuration, name=service, clock=clock, counters=counters, owns_server=False
+            configuration,
+            name=_own_name(service),
+            clock=clock,
+            counters=counters,
+            owns_server=False,
         )
         return cls(connection, service, clock, counters)
 
@@ -101,7 +126,7 @@ class Mesh:
     def in_memory(cls, *, service: str = "test", site: str = "test") -> Mesh:
         """A mesh for tests: in this process, without a server, sealed and signed like a real one, gone at the end."""
         clock, counters = SystemClock(), Counters()
-        connection = MemoryConnection(site, clock, counters)
+        connection = MemoryConnection(site, clock, counters, name=_own_name(service))
         return cls(connection, service, clock, counters, is_alone=True)
 
     async def __aenter__(self) -> Mesh:
@@ -125,6 +150,7 @@ class Mesh:
         trace: TracebackType | None,
     ) -> None:
         try:
+            await self._calls.stop(timeout_s=_CLOSE_S)
             await asyncio.gather(*(one.close() for one in self._subscriptions))
             await self._services.drain(timeout_s=_CLOSE_S)
             await self._services.stop()
@@ -206,6 +232,101 @@ class Mesh:
         """Take a schedule of this program back; False when there is none."""
         return await self._services.schedules(self._opened).cancel(name)
 
+    async def serve(self, service: object) -> Served:
+        """Run one instance of a service: an object of a class declared with `@service`, or an `Offer`.
+
+        Returns when it is announced and takes calls; leaving the mesh drains it, as `drain` of what is returned does.
+        Raises `DeclarationError`, `ConfigurationError`, `PermissionRefused`, `Unavailable`.
+        """
+        offer = service if isinstance(service, Offer) else offer_of(service)
+        configuration = self._carrier.configuration
+        rights = service_rights(configuration.site, offer)
+        wanted = Rights(publish=rights.publish, subscribe=rights.subscribe)
+        if offer.name == self._name:
+            await self._grow(wanted)
+            return await self._calls.serve(self._opened, offer)
+        _ = self._opened
+        _check_name(offer.name, configuration)
+        return await self._calls.serve(await self._services.open(offer.name, wanted), offer)
+
+    async def call(
+        self,
+        service: str,
+        method: str,
+        request: object = b"",
+        *,
+        reply: type[ReplyT],
+        version: int = 1,
+        timeout_s: float = 5.0,
+        idempotent: bool = False,
+        key: bytes = b"",
+        hedge: Hedge | float = Hedge.NEVER,
+        priority: Priority = Priority.ROUTINE,
+    ) -> ReplyT:
+        """Call a service: `request` and the answer are bytes, text, pydantic models or protobuf messages.
+
+        `timeout_s` is for everything, retries included, and travels with the call. Calls marked `idempotent` are tried
+        again elsewhere after a failure, and may be hedged. `key` keeps calls with the same key at one instance.
+        `version` is the major version. Raises `NoInstance`, `Overloaded`, `DeadlineExceeded`, `CallFailed` and its
+        kin, `Unavailable`, `BadAnswer`.
+        """
+        kind, body = encoded(request)
+        answer = await self._ask(
+            service, method, kind, body, version=version, timeout_s=timeout_s,
+            idempotent=idempotent, key=key, hedge=hedge, priority=priority,
+        )  # fmt: skip
+        return codec_for(reply).decode(answer)
+
+    def client(self, service: type[ServiceT]) -> ServiceT:
+        """A declared class as its callers see it: `await mesh.client(BedManager).free(ward)`.
+
+        What is returned has the endpoints of the class, without the parameter `call`; see `ServiceClient` for the
+        options of each call. Raises `DeclarationError`.
+        """
+        return cast("ServiceT", ServiceClient(service, self._ask))
+
+    async def _ask(
+        self,
+        service: str,
+        method: str,
+        kind: str,
+        body: bytes,
+        *,
+        version: int = 1,
+        timeout_s: float = 5.0,
+        idempotent: bool = False,
+        key: bytes = b"",
+        hedge: Hedge | float = Hedge.NEVER,
+        priority: Priority = Priority.ROUTINE,
+    ) -> bytes:
+        caller = self._callers.get((service, version))
+        if caller is None:
+            caller = self._callers[service, version] = await self._caller(service, version)
+        wanted = Request(
+            service=service, major=version, method=method, type=kind, body=body, priority=priority
+        )
+        answer = await caller.call(
+            wanted, timeout_s=timeout_s, idempotent=idempotent, key=key, hedge_after_s=hedge
+        )
+        return answer.body
+
+    async def _caller(self, service: str, version: int) -> Caller:
+        rights = caller_rights(
+            self._carrier.configuration.site, service, version, caller=self._name
+        )
+        await self._grow(Rights(publish=rights.publish, subscribe=rights.subscribe))
+        return await self._calls.caller(self._opened)
+
+    async def services(self) -> Mapping[str, Sequence[Seen]]:
+        """Every running service of the site with its instances: version, place, health and why, load."""
+        return (await self._calls.registry(self._opened)).services()
+
+    def counts(self) -> dict[str, int]:
+        """What this program counted so far by `name who reason`: sheds, retries, hedges, ejections, refusals, moves."""
+        return {
+            " ".join(filter(None, key)): count for key, count in self._counters.snapshot().items()
+        }
+
     def subscribe(
         self, pattern: str, *, durable: str, new_only: bool = False, max_attempts: int = 8
     ) -> Subscription:
@@ -265,6 +386,20 @@ class Mesh:
                 publish=(*rights.publish, *wanted.publish),
                 subscribe=(*rights.subscribe, *wanted.subscribe),
             )
+
+
+def _check_name(service: str, configuration: Configuration) -> None:
+    taken = RESERVED_NAMES | {adapter.config.name for adapter in configuration.adapters}
+    if service in taken:
+        raise ConfigurationError(
+            f'"{service}" is the name of an adapter of {configuration.file}, or reserved: '
+            "give the program one of its own"
+        )
+
+
+def _own_name(service: str) -> str:
+    """The connection's name, of this process alone: when it ends, discovery knows who is gone."""
+    return f"{service}/{secrets.token_hex(4)}"
 
 
 def _event_name(event: str) -> tuple[Domain, str]:

@@ -34,6 +34,11 @@ class MeshSection(Section):
         pattern=NAME_PATTERN,
         description="Name of this site; the second token of its subjects.",
     )
+    zone: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$",
+        description="Where in the site this machine stands (room, building, data centre): calls prefer near instances.",
+    )
     data: Path = Field(
         default=Path("data"),
         description="Folder for everything medmesh writes on this machine: keys, streams, adapters' files.",

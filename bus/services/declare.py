@@ -116,6 +116,13 @@ def endpoints_of(kind: type) -> Mapping[str, Endpoint]:
     return _endpoints(kind)
 
 
+def offered(kind: type) -> tuple[str, str]:
+    """Name and version of a declared class. Raises `DeclarationError`."""
+    endpoints_of(kind)
+    declared = cast("_Declared", getattr(kind, _SERVICE))
+    return declared.name, declared.version
+
+
 def offer_of(instance: object) -> Offer:
     """What an object of a declared class offers, ready for `Server`. Raises `DeclarationError`."""
     kind = type(instance)
@@ -214,4 +221,4 @@ def _annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
         ) from None
 
 
-__all__ = ["Endpoint", "endpoint", "endpoints_of", "offer_of", "service"]
+__all__ = ["Endpoint", "endpoint", "endpoints_of", "offer_of", "offered", "service"]

@@ -12,6 +12,8 @@ COMMANDS: Final = {
     "demo": "Run a small hospital: EMR, HIS, archive, live view.",
     "send": "Send HL7 v2 messages by MLLP and report what became of them.",
     "watch": "Show what passes: subjects, rates, senders; never content.",
+    "services": "List the services that run: instances, health and why, load.",
+    "call": "Call a method of a service and print its answer.",
     "dlq": "List, show and replay dead letters.",
     "consumers": "List and remove the places from which destinations read.",
     "doctor": "Say in plain words what is wrong, and what to do.",

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bus.services.rights import CallRights
     from medmesh.config import Configuration
+    from medmesh.runtime.calls import Calls
     from medmesh.runtime.connection import SiteConnection
     from medmesh.runtime.services import Service
 
@@ -48,4 +50,38 @@ async def operating(configuration: Configuration) -> AsyncIterator[Service]:
             await services.stop()
 
 
-__all__ = ["operating", "visiting"]
+@asynccontextmanager
+async def calling(
+    configuration: Configuration, *, rights: CallRights | None = None
+) -> AsyncIterator[tuple[Service, Calls]]:
+    """The operator's service with the rights to call, and its calls: who runs, and how to ask them."""
+    import random
+    import secrets
+
+    from adapters.contract import Rights
+    from bus.clock import SystemClock
+    from bus.events.rights import operator_rights
+    from bus.telemetry.counters import Counters
+    from medmesh.runtime.calls import Calls
+    from medmesh.runtime.services import OPERATOR, Services
+
+    name = f"{OPERATOR}/{secrets.token_hex(4)}"
+    async with visiting(configuration, name) as connection:
+        clock, counters, chance = SystemClock(), Counters(), random.SystemRandom()
+        services = Services(connection, clock=clock, counters=counters, chance=chance)
+        calls = Calls(
+            connection, connection_name=name, clock=clock, counters=counters, chance=chance
+        )
+        held = operator_rights(configuration.site)
+        wanted = Rights(
+            publish=held.publish + (rights.publish if rights else ()),
+            subscribe=held.subscribe + (rights.subscribe if rights else ()),
+        )
+        try:
+            yield await services.open(OPERATOR, wanted), calls
+        finally:
+            await calls.stop()
+            await services.stop()
+
+
+__all__ = ["calling", "operating", "visiting"]

@@ -38,7 +38,8 @@ class SiteConnection:
         on_notice: Callable[[Notice], None] | None = None,
     ) -> None:
         self.configuration = configuration
-        self._name = name
+        self.name = name
+        """Under which it is connected."""
         self._clock = clock
         self._counters = counters
         self._owns_server = owns_server
@@ -120,7 +121,7 @@ class SiteConnection:
         self.server = ",".join(servers)
         return await connect(
             servers,
-            name=self._name,
+            name=self.name,
             tls=tls,
             credentials=credentials,
             options=NatsOptions(monitor_url=monitor),

@@ -18,7 +18,8 @@ from schemas.errors import Closed
 class MemoryConnection:
     """A mesh in this process: real keys and envelopes on an in-memory carrier, nothing kept."""
 
-    def __init__(self, site: str, clock: Clock, counters: Counters) -> None:
+    def __init__(self, site: str, clock: Clock, counters: Counters, *, name: str) -> None:
+        self.name = name
         self._folder = tempfile.TemporaryDirectory(prefix="medmesh-memory-")
         settings = SiteConfig(mesh=MeshSection(site=site, data=Path(self._folder.name)))
         self.configuration = Configuration(settings=settings, adapters=(), file=None, origins={})
@@ -43,7 +44,7 @@ class MemoryConnection:
 
     async def start(self) -> None:
         """Make the mesh."""
-        transport = await MemoryBroker().connect()
+        transport = await MemoryBroker().connect(name=self.name)
         self._transport = transport
         mesh = self.configuration.settings.mesh
         self._trust = await Trust.open(
