@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol
 
 from adapters.contract import Rights
 from bus.clock import SystemClock
@@ -23,31 +23,22 @@ from bus.events.protocol import (
 )
 from bus.events.rights import consumer_rights, schedule_rights
 from bus.events.schedules.when import When
-from bus.services.caller import Caller
-from bus.services.callers.settings import Hedge
-from bus.services.codecs import codec_for
-from bus.services.declare import offer_of
-from bus.services.protocol import Offer, Priority, Request, Seen
-from bus.services.rights import caller_rights, service_rights
+from bus.flow.priority import Priority
 from bus.telemetry.counters import Counters
-from medmesh.client import ServiceClient, encoded
-from medmesh.config import Configuration, load
-from medmesh.config.checks import RESERVED_NAMES
-from medmesh.runtime.calls import Calls, Served
+from medmesh.calling import Calling, check_name
+from medmesh.config import load
+from medmesh.runtime.calls import Calls
 from medmesh.runtime.connection import SiteConnection
 from medmesh.runtime.memory import MemoryConnection
 from medmesh.runtime.services import Connected, Service, Services
 from medmesh.subscription import Subscription
 from schemas import subjects
 from schemas.clock import Clock
-from schemas.errors import Closed, ConfigurationError, SubjectError
+from schemas.errors import Closed, SubjectError
 from schemas.subjects import Domain
 
 _CLOSE_S: Final = 10.0
 _NAME_PARTS: Final = 2
-
-ReplyT = TypeVar("ReplyT")
-ServiceT = TypeVar("ServiceT")
 
 
 class Carrier(Connected, Protocol):
@@ -67,7 +58,7 @@ class Carrier(Connected, Protocol):
         ...
 
 
-class Mesh:
+class Mesh(Calling):
     """One service of the mesh, in the hands of a Python program: `async with Mesh.connect(…) as mesh`."""
 
     def __init__(
@@ -79,25 +70,26 @@ class Mesh:
         *,
         is_alone: bool = False,
     ) -> None:
-        self._carrier = carrier
-        self._name = subjects.token(service, what="service")
-        self._clock = clock
-        self._services = Services(
-            carrier, clock=clock, counters=counters, chance=random.SystemRandom()
-        )
-        self._calls = Calls(
-            carrier,
-            connection_name=carrier.name,
-            clock=clock,
+        chance = random.SystemRandom()
+        super().__init__(
+            name=subjects.token(service, what="service"),
+            configuration=carrier.configuration,
+            services=Services(carrier, clock=clock, counters=counters, chance=chance),
+            calls=Calls(
+                carrier,
+                connection_name=carrier.name,
+                clock=clock,
+                counters=counters,
+                chance=chance,
+            ),
             counters=counters,
-            chance=random.SystemRandom(),
         )
-        self._counters = counters
+        self._carrier = carrier
+        self._clock = clock
         self._is_alone = is_alone
         self._service: Service | None = None
         self._rights = Rights()
         self._subscriptions: list[Subscription] = []
-        self._callers: dict[tuple[str, int], Caller] = {}
         self._growing = asyncio.Lock()
 
     @classmethod
@@ -111,7 +103,7 @@ class Mesh:
         when no mesh runs, `NoAuthority` on a machine that holds none.
         """
         configuration = load(Path(config), flags=flags)
-        _check_name(service, configuration)
+        check_name(service, configuration)
         clock, counters = SystemClock(), Counters()
         connection = SiteConnection(
             configuration,
@@ -166,16 +158,18 @@ class Mesh:
         type: str,
         key: bytes = b"",
         message_id: bytes = b"",
+        priority: Priority = Priority.ROUTINE,
         timeout_s: float = 30.0,
     ) -> StoredEvent:
         """Store one event, sealed for whoever may read it; returns when it is on the disk.
 
         `event` is `<domain>.<name>`, e.g. `patient.admitted`. Events with the same `key` (a patient's identifier)
-        stay in order; the key itself goes nowhere. The same `message_id` (16 bytes) is stored once. Raises
+        stay in order; the key itself goes nowhere. The same `message_id` (16 bytes) is stored once. `priority` says who
+        goes first where many wait. Raises
         `SubjectError`, `StreamFull`, `DeadlineExceeded`, `Unavailable`: it may be sent again with the same id.
         """
         domain, name = _event_name(event)
-        site = self._carrier.configuration.site
+        site = self._configuration.site
         kind = f"evt.{site}.{domain.value}.{name}.*"
         # Whoever publishes may read it back: the first event finds a reader even before anyone else has subscribed.
         await self._grow(Rights(publish=(kind,), subscribe=(kind,)))
@@ -187,6 +181,7 @@ class Mesh:
                 body=body,
                 message_id=message_id,
                 received_ms=self._clock.now_ms(),
+                priority=priority,
             ),
             timeout_s=timeout_s,
         )
@@ -213,7 +208,7 @@ class Mesh:
         """
         when = When(at_ms=at_ms, every_s=every_s, cron=cron, time_zone=time_zone)
         domain, kind = _event_name(event)
-        site = self._carrier.configuration.site
+        site = self._configuration.site
         wanted = f"evt.{site}.{domain.value}.{kind}.*"
         await self._grow(
             Rights(
@@ -232,111 +227,24 @@ class Mesh:
         """Take a schedule of this program back; False when there is none."""
         return await self._services.schedules(self._opened).cancel(name)
 
-    async def serve(self, service: object) -> Served:
-        """Run one instance of a service: an object of a class declared with `@service`, or an `Offer`.
-
-        Returns when it is announced and takes calls; leaving the mesh drains it, as `drain` of what is returned does.
-        Raises `DeclarationError`, `ConfigurationError`, `PermissionRefused`, `Unavailable`.
-        """
-        offer = service if isinstance(service, Offer) else offer_of(service)
-        configuration = self._carrier.configuration
-        rights = service_rights(configuration.site, offer)
-        wanted = Rights(publish=rights.publish, subscribe=rights.subscribe)
-        if offer.name == self._name:
-            await self._grow(wanted)
-            return await self._calls.serve(self._opened, offer)
-        _ = self._opened
-        _check_name(offer.name, configuration)
-        return await self._calls.serve(await self._services.open(offer.name, wanted), offer)
-
-    async def call(
-        self,
-        service: str,
-        method: str,
-        request: object = b"",
-        *,
-        reply: type[ReplyT],
-        version: int = 1,
-        timeout_s: float = 5.0,
-        idempotent: bool = False,
-        key: bytes = b"",
-        hedge: Hedge | float = Hedge.NEVER,
-        priority: Priority = Priority.ROUTINE,
-    ) -> ReplyT:
-        """Call a service: `request` and the answer are bytes, text, pydantic models or protobuf messages.
-
-        `timeout_s` is for everything, retries included, and travels with the call. Calls marked `idempotent` are tried
-        again elsewhere after a failure, and may be hedged. `key` keeps calls with the same key at one instance.
-        `version` is the major version. Raises `NoInstance`, `Overloaded`, `DeadlineExceeded`, `CallFailed` and its
-        kin, `Unavailable`, `BadAnswer`.
-        """
-        kind, body = encoded(request)
-        answer = await self._ask(
-            service, method, kind, body, version=version, timeout_s=timeout_s,
-            idempotent=idempotent, key=key, hedge=hedge, priority=priority,
-        )  # fmt: skip
-        return codec_for(reply).decode(answer)
-
-    def client(self, service: type[ServiceT]) -> ServiceT:
-        """A declared class as its callers see it: `await mesh.client(BedManager).free(ward)`.
-
-        What is returned has the endpoints of the class, without the parameter `call`; see `ServiceClient` for the
-        options of each call. Raises `DeclarationError`.
-        """
-        return cast("ServiceT", ServiceClient(service, self._ask))
-
-    async def _ask(
-        self,
-        service: str,
-        method: str,
-        kind: str,
-        body: bytes,
-        *,
-        version: int = 1,
-        timeout_s: float = 5.0,
-        idempotent: bool = False,
-        key: bytes = b"",
-        hedge: Hedge | float = Hedge.NEVER,
-        priority: Priority = Priority.ROUTINE,
-    ) -> bytes:
-        caller = self._callers.get((service, version))
-        if caller is None:
-            caller = self._callers[service, version] = await self._caller(service, version)
-        wanted = Request(
-            service=service, major=version, method=method, type=kind, body=body, priority=priority
-        )
-        answer = await caller.call(
-            wanted, timeout_s=timeout_s, idempotent=idempotent, key=key, hedge_after_s=hedge
-        )
-        return answer.body
-
-    async def _caller(self, service: str, version: int) -> Caller:
-        rights = caller_rights(
-            self._carrier.configuration.site, service, version, caller=self._name
-        )
-        await self._grow(Rights(publish=rights.publish, subscribe=rights.subscribe))
-        return await self._calls.caller(self._opened)
-
-    async def services(self) -> Mapping[str, Sequence[Seen]]:
-        """Every running service of the site with its instances: version, place, health and why, load."""
-        return (await self._calls.registry(self._opened)).services()
-
-    def counts(self) -> dict[str, int]:
-        """What this program counted so far by `name who reason`: sheds, retries, hedges, ejections, refusals, moves."""
-        return {
-            " ".join(filter(None, key)): count for key, count in self._counters.snapshot().items()
-        }
-
     def subscribe(
-        self, pattern: str, *, durable: str, new_only: bool = False, max_attempts: int = 8
+        self,
+        pattern: str,
+        *,
+        durable: str,
+        new_only: bool = False,
+        max_attempts: int = 8,
+        shared: bool = False,
     ) -> Subscription:
         """Events of this site in order, from where the durable place `durable` was left: `async for event in …`.
 
         Each event is acknowledged when the loop goes on to the next one; `event.retry()` and `event.reject()` say
         otherwise. Leaving the loop leaves the event in hand unacknowledged: it comes again, unless `event.accept()`
-        was called. `new_only` skips what was stored before the place existed. Raises `SubjectError`.
+        was called. `new_only` skips what was stored before the place existed. With `shared` any number of programs with
+        the same `service` and `durable` share the 64 partitions: each patient's events stay in order and are worked by
+        one of them at a time, and `event.fence` tells effects of a former owner. Raises `SubjectError`.
         """
-        own = subjects.events_of(self._carrier.configuration.site)
+        own = subjects.events_of(self._configuration.site)
         if not subjects.matches(own, subjects.pattern(pattern)):
             raise SubjectError(
                 f"{pattern!r} is not within the events of this site: it must begin with {own[:-1]!r}"
@@ -347,6 +255,7 @@ class Mesh:
             max_in_flight=64,
             retry=RetryPolicy(max_attempts=max_attempts),
             deliver_new=new_only,
+            shared=shared,
         )
         subscription = Subscription(self._begin, spec)
         self._subscriptions.append(subscription)
@@ -360,7 +269,7 @@ class Mesh:
         held = self._rights.subscribe
         if not any(subjects.overlaps(right, wanted) for right in held for wanted in spec.patterns):
             spec = replace(spec, deliver_new=True)
-        needed = consumer_rights(self._carrier.configuration.site, spec.name)
+        needed = consumer_rights(self._configuration.site, spec.name)
         await self._grow(
             Rights(publish=needed.publish, subscribe=(*spec.patterns, *needed.subscribe))
         )
@@ -386,15 +295,6 @@ class Mesh:
                 publish=(*rights.publish, *wanted.publish),
                 subscribe=(*rights.subscribe, *wanted.subscribe),
             )
-
-
-def _check_name(service: str, configuration: Configuration) -> None:
-    taken = RESERVED_NAMES | {adapter.config.name for adapter in configuration.adapters}
-    if service in taken:
-        raise ConfigurationError(
-            f'"{service}" is the name of an adapter of {configuration.file}, or reserved: '
-            "give the program one of its own"
-        )
 
 
 def _own_name(service: str) -> str:

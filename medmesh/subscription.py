@@ -65,6 +65,16 @@ class MeshEvent:
         return self._received.stored_ms
 
     @property
+    def partition(self) -> int:
+        """0 to 63: events of one key are all in one partition, in order."""
+        return self._received.partition
+
+    @property
+    def fence(self) -> int:
+        """Of a shared subscription: grows with each new owner of the partition; refuse effects with a lower one."""
+        return self._received.fence
+
+    @property
     def attempt(self) -> int:
         """1 for the first time in this run of the program."""
         return self._received.attempt
