@@ -5,8 +5,10 @@ while calls take as long as without a queue the limit grows by its square root; 
 ratio. The minimum must be measured anew from time to time, or a lasting overload would make a long queue look normal.
 Envoy lets in next to nothing meanwhile; here the limit goes for one window to what, by Little's law, has no queue.
 
-Chosen by simulation over AIMD on a latency bound and over gradient2 with a long-term mean
-(tests/unit/bus/services/balancing/test_limit_choice.py prints goodput and latency of the three).
+Chosen by simulation (tests/unit/bus/services/balancing/test_limit_choice.py): at 3 times the capacity for 40 s, answers
+within 100 ms as a share of capacity, and p99 of what was admitted. This one: 1.00, 71 ms. Gradient2 against a long-term
+mean: 0.97, 115 ms. AIMD: 0.90, 122 ms with a latency bound that fits the method, 0.05 with one that does not; and there
+is one bound for all methods.
 """
 
 from __future__ import annotations
