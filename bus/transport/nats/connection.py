@@ -74,6 +74,8 @@ class Connection(Link):
         self._generation: Generation | None = None
         self.wire: Wire | None = None
         """What messages go by at this moment; None while there is no connection."""
+        self.max_payload = 1024 * 1024
+        """The largest message that the server takes, in bytes, as it last said."""
         self._fast = fast
         self._born = 0
         self._turn = 0
@@ -85,12 +87,6 @@ class Connection(Link):
     def generation(self) -> int:
         """Number of the present client; grows with each reconnect."""
         return self._born
-
-    @property
-    def max_payload(self) -> int:
-        """The largest payload that the server takes, in bytes."""
-        generation = self._generation
-        return generation.client.max_payload if generation is not None else 1024 * 1024
 
     # -- lifecycle -----------------------------------------------------------------------------
 
@@ -159,6 +155,7 @@ class Connection(Link):
 
     def _adopt(self, generation: Generation) -> None:
         self._generation = generation
+        self.max_payload = generation.client.max_payload
         if generation.alive:
             self.wire = generation.wire
             generation.ended = self._cut

@@ -17,7 +17,7 @@ _KEY: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NEWLINES: Final = str.maketrans({"\r": " ", "\n": " "})
 _KNOWN_KEYS: Final = 1024
 
-_keys: dict[str, bytes] = {}
+_keys: dict[str, str] = {}
 """Keys that were checked, as they begin their lines."""
 
 
@@ -69,10 +69,13 @@ def decode(block: bytes) -> dict[str, str]:
 
 
 def encode(headers: Mapping[str, str]) -> bytes:
-    """The block of some headers. Raises `SubjectError` for a key that is no token."""
+    """The block of some headers. A line break inside a value becomes a space.
+
+    Raises `SubjectError` for a key that is no token.
+    """
     if type(headers) is Headers and headers.block.startswith(_FIRST):
         return headers.block
-    return block(lines(headers))
+    return f"NATS/1.0\r\n{_text(headers)}\r\n".encode()
 
 
 def block(body: bytes) -> bytes:
@@ -81,26 +84,32 @@ def block(body: bytes) -> bytes:
 
 
 def lines(headers: Mapping[str, str]) -> bytes:
-    """Header lines, each with its end. A line break inside a value becomes a space.
-
-    Raises `SubjectError` for a key that is no token.
-    """
-    return b"".join([line(key, value) for key, value in headers.items()])
+    """Header lines, each with its end, as `encode` has them."""
+    return _text(headers).encode()
 
 
-def line(key: str, value: str) -> bytes:
-    """One header line. Raises `SubjectError` for a key that is no token."""
-    value = value.strip()
+def message_id(value: str) -> bytes:
+    """The line by which a stream knows a message again."""
     if "\n" in value or "\r" in value:
         value = value.translate(_NEWLINES)
-    return b"%b%b\r\n" % (_keys.get(key) or _learn(key), value.encode())
+    return b"Nats-Msg-Id: %b\r\n" % value.encode()
 
 
-def _learn(key: str) -> bytes:
+def _text(headers: Mapping[str, str]) -> str:
+    keys = _keys
+    items = headers.items()
+    text = "".join([f"{keys.get(key) or _learn(key)}{value}\r\n" for key, value in items])
+    count = len(headers)
+    if text.count("\n") == count and text.count("\r") == count:
+        return text
+    return "".join([f"{_learn(key)}{value.translate(_NEWLINES)}\r\n" for key, value in items])
+
+
+def _learn(key: str) -> str:
     name = key.strip()
     if not _KEY.fullmatch(name):
         raise SubjectError(f"{key!r} cannot be the name of a header")
-    start = name.encode("ascii") + b": "
+    start = f"{name}: "
     if len(_keys) < _KNOWN_KEYS:
         _keys[key] = start
     return start
@@ -126,8 +135,8 @@ __all__ = [
     "block",
     "decode",
     "encode",
-    "line",
     "lines",
+    "message_id",
     "says_no_responders",
     "with_status",
 ]

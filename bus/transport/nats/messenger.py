@@ -55,10 +55,12 @@ class NatsMessenger:
         if subject in self._known or subject.startswith("_INBOX"):
             wire = self._connection.wire
             if wire is not None and not wire.full:
-                if reply:
-                    check_subject(reply)
-                block = encode(headers) if headers else None
-                wire.send(subject, payload, reply.encode(), block)
+                wire.send(
+                    subject,
+                    payload,
+                    _checked(reply) if reply else b"",
+                    encode(headers) if headers else None,
+                )
                 return
         await self._publish_patiently(subject, payload, reply, headers)
 
@@ -109,9 +111,12 @@ class NatsMessenger:
         if wire.full:
             most = self._connection.options.pending_bytes
             raise ResourceExhausted(f"{self._connection.name}: {most} bytes (pending_bytes) wait")
-        if reply:
-            check_subject(reply)
-        wire.send(subject, payload, reply.encode(), encode(headers) if headers else None)
+        wire.send(
+            subject,
+            payload,
+            _checked(reply) if reply else b"",
+            encode(headers) if headers else None,
+        )
 
     async def request(
         self,
@@ -149,6 +154,11 @@ class NatsMessenger:
             await connection.unsubscribe(registration)
             raise PermissionRefused(f"{connection.name} may not subscribe to {pattern}")
         return NatsSubscription(connection, registration)
+
+
+def _checked(reply: str) -> bytes:
+    check_subject(reply)
+    return reply.encode()
 
 
 __all__ = ["NatsMessenger", "NatsSubscription"]

@@ -32,6 +32,18 @@ class Asker(Protocol):
         ...
 
 
+class Sleeper(Protocol):
+    """Who waits with a deadline."""
+
+    def wake(self) -> None:
+        """End the wait."""
+        ...
+
+
+def _wake(sleeper: Sleeper) -> None:
+    sleeper.wake()
+
+
 class Requests:
     """Sends requests and brings answers, refusals and losses back to the call that they belong to."""
 
@@ -43,6 +55,8 @@ class Requests:
         self._tokens = itertools.count()
         self._loop = asyncio.get_running_loop()
         self._deadlines: Deadlines[bytes] = Deadlines(self._expired)
+        self.waves: Deadlines[Sleeper] = Deadlines(_wake)
+        """Who waits for answers to many questions, until when."""
         self._calls: dict[bytes, tuple[asyncio.Future[Answer], str, dict[bytes, None]]] = {}
         """One caller's question each: who waits, on which subject, until when."""
         self._questions: dict[bytes, tuple[Asker, int, str]] = {}
@@ -119,19 +133,19 @@ class Requests:
             bucket.pop(token, None)
             if answer.done():
                 return
-            if says_no_responders(headers, payload):
-                answer.set_result(NoResponders(f"nobody listens on {asked}"))
-            else:
+            if headers is None or not says_no_responders(headers, payload):
                 answer.set_result(incoming(subject, reply, headers, payload))
+            else:
+                answer.set_result(NoResponders(f"nobody listens on {asked}"))
             return
         question = self._questions.pop(token, None)
         if question is None:
             return
         asker, place, asked = question
-        if says_no_responders(headers, payload):
-            asker.failed(place, NoResponders(f"nobody listens on {asked}"))
-        else:
+        if headers is None or not says_no_responders(headers, payload):
             asker.answered(place, payload)
+        else:
+            asker.failed(place, NoResponders(f"nobody listens on {asked}"))
 
     def _expired(self, token: bytes) -> None:
         call = self._calls.pop(token, None)
@@ -166,4 +180,4 @@ class Requests:
                 self._fail(token, error)
 
 
-__all__ = ["Answer", "Asker", "Requests"]
+__all__ = ["Answer", "Asker", "Requests", "Sleeper"]

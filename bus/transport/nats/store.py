@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -22,7 +23,6 @@ from bus.transport.protocol import (
     NoResponders,
     NotFound,
     Outgoing,
-    Stored,
     StreamFull,
     StreamSpec,
     StreamState,
@@ -62,13 +62,15 @@ class NatsStore:
         end = loop.time() + timeout_s
         turn = self._turns.take()
 
-        def settle(index: int, result: Result) -> None:
-            if isinstance(result, Stored):
-                self._turns.stored(turn)
-            if settled is not None:
-                settled(index, result)
-
-        work = Batch(self._connection, self._jetstream.requests, batch, end, self._explain, settle)
+        work = Batch(
+            self._connection,
+            self._jetstream.requests,
+            batch,
+            end,
+            self._explain,
+            settled,
+            functools.partial(self._turns.stored, turn),
+        )
         late = "not sent: the deadline passed while an earlier one was in doubt"
         try:
             if self._connection.wire is None or not self._turns.may_send(
@@ -90,14 +92,11 @@ class NatsStore:
 
     async def _store(self, work: Batch, batch: Sequence[Outgoing], turn: Turn) -> None:
         todo = work.open()
-        generation = self._connection.generation
-
-        def sent() -> None:
-            self._turns.sent(turn, generation)
-
         if len(todo) < self._connection.options.atomic_threshold or self._takes_single(batch):
-            await work.pipeline(todo, sent)
-            await self._mend(work, todo, turn)
+            generation = self._connection.generation
+            await work.pipeline(todo, functools.partial(self._turns.sent, turn, generation))
+            if work.left:
+                await self._mend(work, todo, turn)
             return
         for start in range(0, len(todo), MAX_ATOMIC):
             part = todo[start : start + MAX_ATOMIC]
@@ -115,12 +114,13 @@ class NatsStore:
 
     async def _mend(self, work: Batch, indexes: list[int], turn: Turn) -> None:
         """Send again what is in doubt, where that keeps the order of the calls."""
-        if not set(indexes) & set(work.open()):
+        if not work.left or not set(indexes) & set(work.open()):
             return
-        if await self._turns.to_mend(turn):
-            await work.one_by_one(indexes)
-        else:
-            work.fail(DeadlineExceeded("the store answered a later call but not this one"))
+        async with asyncio.timeout_at(work.end):
+            if await self._turns.to_mend(turn):
+                await work.one_by_one(indexes)
+            else:
+                work.fail(DeadlineExceeded("the store answered a later call but not this one"))
 
     def _takes_single(self, batch: Sequence[Outgoing]) -> bool:
         return bool(batch) and _family(batch[0].subject) in self._single

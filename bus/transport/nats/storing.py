@@ -60,15 +60,20 @@ class Batch:
         end: float,
         explain: Callable[[str, MeshError], Awaitable[MeshError | None]],
         settled: Callable[[int, Result], None] | None = None,
+        stored: Callable[[], None] | None = None,
     ) -> None:
         self._connection = connection
         self._requests = requests
         self._messages = messages
-        self._end = end
+        self.end = end
         self._explain = explain
         self._settled = settled
+        self._stored = stored
+        """Called once, when the first message is known to be stored."""
         self._loop = asyncio.get_running_loop()
         self._results: list[Result | None] = [None] * len(messages)
+        self.left = len(messages)
+        """How many messages have no result yet."""
         self._verdict: MeshError | None = None
         """Why the server stores nothing at all now: no need to try the rest of the batch."""
 
@@ -83,12 +88,19 @@ class Batch:
 
     def settle(self, index: int, result: Result) -> None:
         """Give a message its result, and tell who waits for it."""
+        if self._results[index] is None:
+            self.left -= 1
         self._results[index] = result
+        if self._stored is not None and isinstance(result, Stored):
+            stored, self._stored = self._stored, None
+            stored()
         if self._settled is not None:
             self._settled(index, result)
 
     def open(self) -> list[int]:
         """Which messages have no result yet."""
+        if not self.left:
+            return []
         return [i for i, result in enumerate(self._results) if result is None]
 
     def fail(self, error: MeshError) -> None:
@@ -99,11 +111,10 @@ class Batch:
     def refuse_oversized(self) -> None:
         """Settle what the server would break the connection for."""
         most = self._connection.max_payload - _HEADER_BYTES
-        for index in self.open():
-            message = self._messages[index]
-            size = len(message.payload) + sum(
-                len(k) + len(v) + 4 for k, v in (message.headers or {}).items()
-            )
+        for index, message in enumerate(self._messages):
+            size = len(message.payload)
+            if message.headers:
+                size += sum([len(k) + len(v) + 4 for k, v in message.headers.items()])
             if size > most:
                 said = f"message of {size} bytes; at most {most} can be stored (max_payload)"
                 self.settle(index, PayloadTooLarge(said))
@@ -117,31 +128,41 @@ class Batch:
         """
         wave = Wave(self._requests, self._take_early)
         try:
-            await self._send_all(wave, indexes, sent)
+            at = self._send_from(wave, indexes, 0)
+            while at < len(indexes) and self._results[indexes[at]] is None:
+                if not await self._has_room():
+                    break
+                at = self._send_from(wave, indexes, at)
+            if at == len(indexes):
+                sent()
             await wave.wait(self._patience())
         finally:
             wave.forget()
-        for index, word in wave.words.items():
-            if self._results[index] is None:
+        if self.left:
+            for index, word in wave.words.items():
                 self._take(index, word)
-        self._keep_order(indexes)
+            self._keep_order(indexes)
 
-    async def _send_all(self, wave: Wave, indexes: list[int], sent: Callable[[], None]) -> None:
-        for index in indexes:
-            try:
-                await self._send(wave, index)
-            except Unavailable:
-                return  # what was not sent stays open
-            except MeshError as error:
-                self.settle(index, error)
-                return
-        sent()
+    def _send_from(self, wave: Wave, indexes: list[int], at: int) -> int:
+        """Send until the wire is full or something cannot be sent; return how far that went."""
+        wire = self._connection.wire
+        try:
+            while at < len(indexes) and wire is not None and not wire.full:
+                message = self._messages[indexes[at]]
+                block = _headers(message)
+                wave.send(wire, indexes[at], message.subject, message.payload, block)
+                at += 1
+        except MeshError as error:
+            self.settle(indexes[at], error)
+        return at
 
-    def _take_early(self, index: int, word: bytes) -> None:
+    def _take_early(self, index: int, word: bytes) -> bool:
         """A message that is stored is answered at once; everything else is judged with the whole batch."""
         plain = _PLAIN_ANSWER.fullmatch(word)
-        if plain is not None:
-            self.settle(index, _from_plain(plain))
+        if plain is None:
+            return False
+        self.settle(index, _from_plain(plain))
+        return True
 
     def _take(self, index: int, word: Word) -> None:
         try:
@@ -175,7 +196,9 @@ class Batch:
             for position, index in enumerate(indexes[:-1], 1):
                 message = self._messages[index]
                 block = _headers(message, b"%b%d\r\n" % (batch, position))
-                wire = await self._wire()
+                wire = self._connection.live_wire()
+                if wire.full:
+                    wire = await self._wire()
                 wire.send(message.subject, message.payload, b"", block)
             await self._send(wave, indexes[-1], b"%b%d\r\nNats-Batch-Commit: 1\r\n" % (batch, last))
             word = await self._word(wave, indexes[-1])
@@ -205,9 +228,9 @@ class Batch:
     async def _insist(self, index: int) -> Result:
         wait_s = _AGAIN_S
         cause: MeshError = Unavailable("no answer from the store")
-        while self._loop.time() < self._end:
+        while self._loop.time() < self.end:
             try:
-                await self._connection.ready(max(0.0, self._end - self._loop.time()))
+                await self._connection.ready(max(0.0, self.end - self._loop.time()))
                 wave = Wave(self._requests)
                 await self._send(wave, index)
                 return _stored(await self._word(wave, index))
@@ -221,11 +244,19 @@ class Batch:
             if explained is not None:
                 self._verdict = explained if isinstance(explained, StreamFull) else None
                 return explained
-            await asyncio.sleep(min(wait_s, max(0.0, self._end - self._loop.time())))
+            await asyncio.sleep(min(wait_s, max(0.0, self.end - self._loop.time())))
             wait_s = min(wait_s * 2, _AGAIN_MOST_S)
         return _Unknown(f"the store did not answer before the deadline: {cause}")
 
     # -- one message ---------------------------------------------------------------------------
+
+    async def _has_room(self) -> bool:
+        """Wait until there is room; False when there is no connection to wait for, or no time."""
+        try:
+            await self._wire()
+        except (Unavailable, DeadlineExceeded):
+            return False  # what was not sent stays open
+        return True
 
     async def _wire(self) -> Wire:
         """What to send by; waits at the bound `pending_bytes`. Raises `Unavailable`, `DeadlineExceeded`."""
@@ -233,7 +264,7 @@ class Batch:
         if not wire.full:
             return wire
         try:
-            async with asyncio.timeout_at(self._end):
+            async with asyncio.timeout_at(self.end):
                 await wire.room()
         except TimeoutError:
             raise DeadlineExceeded("not sent: the connection was full") from None
@@ -252,7 +283,9 @@ class Batch:
         return word
 
     def _patience(self) -> float:
-        return max(0.0, min(self._connection.options.ack_timeout_s, self._end - self._loop.time()))
+        left_s = self.end - self._loop.time()
+        patience_s = self._connection.options.ack_timeout_s
+        return patience_s if patience_s < left_s else max(0.0, left_s)
 
 
 class _Unknown(DeadlineExceeded):
@@ -263,7 +296,7 @@ def _headers(message: Outgoing, more: bytes = b"") -> bytes | None:
     """The header block of a message: its own, its id, and `more`."""
     own = blocks.lines(message.headers) if message.headers else b""
     if message.message_id:
-        own += blocks.line("Nats-Msg-Id", message.message_id)
+        own += blocks.message_id(message.message_id)
     own += more
     return blocks.block(own) if own else None
 

@@ -1,4 +1,4 @@
-"""Many messages under way to the store at once: one timer and one wake-up for all of their answers."""
+"""Many messages under way to the store at once: one wake-up and one deadline for all of their answers."""
 
 from __future__ import annotations
 
@@ -14,62 +14,65 @@ Word = bytes | MeshError
 
 
 class Wave:
-    """Messages sent and their answers. `came` is told of each word of the store at once."""
+    """Messages sent and their answers. `came` may take a word of the store at once; `words` keeps what it leaves."""
+
+    __slots__ = ("_came", "_done", "_requests", "_tokens", "_waiting_for", "words")
 
     def __init__(
-        self, requests: Requests, came: Callable[[int, bytes], None] | None = None
+        self, requests: Requests, came: Callable[[int, bytes], bool] | None = None
     ) -> None:
         self.words: dict[int, Word] = {}
         self._requests = requests
         self._came = came
-        self._open: dict[int, bytes] = {}
-        self._loop = asyncio.get_running_loop()
+        self._tokens: list[bytes] = []
+        self._waiting_for = 0
         self._done: asyncio.Future[None] | None = None
 
     def send(
         self, wire: Wire, place: int, subject: str, payload: bytes, headers: bytes | None
     ) -> None:
         """Send one message. Raises what `Wire.send` raises."""
-        self._open[place] = self._requests.put(wire, subject, payload, headers, self, place)
+        self._tokens.append(self._requests.put(wire, subject, payload, headers, self, place))
+        self._waiting_for += 1
 
     def answered(self, place: int, payload: bytes) -> None:
         """Take a word of the store."""
-        self.words[place] = payload
-        if self._came is not None:
-            self._came(place, payload)
-        self._close(place)
+        if self._came is None or not self._came(place, payload):
+            self.words[place] = payload
+        self._waiting_for -= 1
+        if not self._waiting_for:
+            self.wake()
 
     def failed(self, place: int, error: MeshError) -> None:
         """Take that there will be none."""
         self.words[place] = error
-        self._close(place)
+        self._waiting_for -= 1
+        if not self._waiting_for:
+            self.wake()
 
-    def _close(self, place: int) -> None:
-        self._open.pop(place, None)
-        if not self._open:
-            self._wake()
-
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """End the wait."""
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
     async def wait(self, timeout_s: float) -> None:
         """Return when every message has its word, or after `timeout_s`; what comes later is not heard."""
-        if not self._open:
+        if not self._waiting_for:
             return
-        self._done = self._loop.create_future()
-        timer = self._loop.call_later(timeout_s, self._wake)
+        self._done = asyncio.get_running_loop().create_future()
+        bucket = self._requests.waves.add(self, timeout_s)
         try:
             await self._done
         finally:
-            timer.cancel()
+            bucket.pop(self, None)
             self.forget()
 
     def forget(self) -> None:
         """Hear nothing more."""
-        for token in self._open.values():
-            self._requests.forget(token)
-        self._open.clear()
+        if self._waiting_for:
+            for token in self._tokens:
+                self._requests.forget(token)
+            self._waiting_for = 0
 
 
 __all__ = ["Wave", "Word"]

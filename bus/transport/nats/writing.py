@@ -4,73 +4,115 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
+
+from bus.transport.nats.wire import check_subject
+from bus.transport.protocol import PayloadTooLarge
 
 _CHUNK_BYTES: Final = 128 * 1024
 """So much is handed to the socket at once, also within a turn: larger joins only miss the processor's cache."""
+_LINE_BYTES: Final = 64
+"""What a message is taken to weigh besides its payload and headers."""
+_KNOWN_SUBJECTS: Final = 8192
+_INBOXES: Final = "_INBOX."
+_TABLE: Final = 4096
+_NUMBERS: Final = tuple(b"%d " % number for number in range(_TABLE))
+_SIZES: Final = tuple(b"%d\r\n" % number for number in range(_TABLE))
 
 
 class Writer:
-    """The way out of one connection. What it and the socket hold together is bounded by who asks `full` first."""
-
-    __slots__ = (
-        "_behind",
-        "_bound",
-        "_broken",
-        "_drainer",
-        "_loop",
-        "_open",
-        "_parts",
-        "_planned",
-        "_size",
-        "_socket",
-        "_stream",
-        "_usable",
-        "_waiting",
-    )
+    """The way out of one connection. Who sends looks at `full` first: so what waits is bounded."""
 
     def __init__(
         self,
         stream: asyncio.StreamWriter,
         *,
         bound: int,
+        max_payload: int,
         usable: Callable[[], bool],
         broken: Callable[[str], None],
     ) -> None:
+        self.full = False
+        """Whether the socket holds more than the bound allows; somebody waits for it to drain then."""
         self._stream = stream
         self._socket = stream.transport
         self._socket.set_write_buffer_limits(high=bound // 2, low=bound // 4)
         self._bound = bound
+        self._max_payload = max_payload
         self._usable = usable
         self._broken = broken
         self._loop = asyncio.get_running_loop()
+        self._plain: dict[str, bytes] = {}
+        """Subjects that were checked, as they begin a PUB line."""
+        self._headed: dict[str, bytes] = {}
+        """The same for HPUB."""
         self._parts: list[bytes] = []
         self._size = 0
-        self._behind = 0
-        """What the socket held after the last write; it can only have become less."""
         self._planned = False
         self._open = True
         self._waiting: list[asyncio.Future[None]] = []
         self._drainer: asyncio.Task[None] | None = None
 
-    @property
-    def full(self) -> bool:
-        """Whether more is under way than the bound allows."""
-        if self._size + self._behind <= self._bound:
-            return False
-        self._behind = self._socket.get_write_buffer_size()
-        return self._size + self._behind > self._bound
+    def send(self, subject: str, payload: bytes, reply: bytes, headers: bytes | None) -> None:
+        """Add one message; never waits. Raises `SubjectError`, `PayloadTooLarge`."""
+        if type(payload) is not bytes:
+            payload = bytes(payload)  # it leaves later: what may change until then is copied
+        size = len(payload)
+        if headers is None:
+            start = self._plain.get(subject) or self._begin("PUB", subject, self._plain)
+            if size > self._max_payload:
+                self._refuse(size)
+            length = _SIZES[size] if size < _TABLE else b"%d\r\n" % size
+            if reply:
+                self._parts += (start, reply, b" ", length, payload, b"\r\n")
+            else:
+                self._parts += (start, length, payload, b"\r\n")
+        else:
+            start = self._headed.get(subject) or self._begin("HPUB", subject, self._headed)
+            head = len(headers)
+            size += head
+            if size > self._max_payload:
+                self._refuse(size)
+            length = _SIZES[size] if size < _TABLE else b"%d\r\n" % size
+            first = _NUMBERS[head] if head < _TABLE else b"%d " % head
+            if reply:
+                self._parts += (start, reply, b" ", first, length, headers, payload, b"\r\n")
+            else:
+                self._parts += (start, first, length, headers, payload, b"\r\n")
+        self._size += size + _LINE_BYTES
+        if not self._planned or self._size > _CHUNK_BYTES:
+            self._plan()
 
-    def put(self, parts: tuple[bytes, ...], size: int) -> None:
-        """Add one whole protocol message of `size` bytes. Never waits; what comes after the end is dropped."""
-        if not self._open:
-            return
-        self._parts += parts
-        self._size += size
+    def answer(self, subject: bytes, payload: bytes) -> None:
+        """Send to a subject that the server itself has written; never waits."""
+        self.put(b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload))
+
+    def put(self, line: bytes) -> None:
+        """Add a whole protocol message; never waits."""
+        self._parts.append(line)
+        self._size += len(line)
+        if not self._planned or self._size > _CHUNK_BYTES:
+            self._plan()
+
+    def _begin(self, word: str, subject: str, known: dict[str, bytes]) -> bytes:
+        check_subject(subject)
+        start = f"{word} {subject} ".encode()
+        if len(known) >= _KNOWN_SUBJECTS:
+            known.clear()
+        if not subject.startswith(_INBOXES):  # used once
+            known[subject] = start
+        return start
+
+    def _refuse(self, size: int) -> NoReturn:
+        raise PayloadTooLarge(
+            f"message of {size} bytes; the server takes at most {self._max_payload} (max_payload)"
+        )
+
+    def _plan(self) -> None:
         if not self._planned:
             self._planned = True
             self._loop.call_soon(self._turn)
-        elif self._size >= _CHUNK_BYTES:
+        elif self._size > _CHUNK_BYTES:
             self.flush()
 
     def _turn(self) -> None:
@@ -78,35 +120,35 @@ class Writer:
         self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the socket."""
-        if not self._parts or not self._open:
+        """Hand everything to the socket; after the end, drop it."""
+        parts, self._parts = self._parts, []
+        self._size = 0
+        if not parts or not self._open:
             return
         if not self._usable():
             self._broken("connection_lost")
             return
-        parts, self._parts = self._parts, []
-        self._size = 0
         self._socket.write(b"".join(parts))
-        self._behind = self._socket.get_write_buffer_size()
+        if self._socket.get_write_buffer_size() > self._bound and not self.full:
+            self.full = True
+            self._drainer = self._loop.create_task(self._drain(), name="nats-drain")
+
+    async def _drain(self) -> None:
+        try:
+            while self._open and self._socket.get_write_buffer_size() > self._bound // 2:
+                await self._stream.drain()
+        except OSError:
+            self._broken("connection_lost")
+        finally:
+            self.full = False
+            self._wake()
 
     async def room(self) -> None:
         """Return when the bound leaves room, or the connection has ended."""
         while self._open and self.full:
             place: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append(place)
-            if self._drainer is None:
-                self._drainer = self._loop.create_task(self._drain(), name="nats-drain")
             await place
-
-    async def _drain(self) -> None:
-        try:
-            self.flush()
-            await self._stream.drain()
-        except OSError:
-            self._broken("connection_lost")
-        finally:
-            self._drainer = None
-            self._wake()
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -114,11 +156,10 @@ class Writer:
             if not place.done():
                 place.set_result(None)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Drop what is left and wake who waits."""
         self._open = False
         self._parts.clear()
-        self._size = 0
         if self._drainer is not None:
             self._drainer.cancel()
         self._wake()

@@ -10,9 +10,10 @@ from typing import cast
 import pytest
 
 from bus.transport.nats.connection import Connection
+from bus.transport.nats.deadlines import Deadlines
 from bus.transport.nats.headers import Headers
 from bus.transport.nats.options import NatsOptions
-from bus.transport.nats.requests import Asker, Requests
+from bus.transport.nats.requests import Asker, Requests, Sleeper
 from bus.transport.nats.storing import Batch, Doubt
 from bus.transport.nats.waves import Word
 from bus.transport.protocol import NotFound, Outgoing, PayloadTooLarge, Stored, StreamFull
@@ -34,6 +35,8 @@ class Server:
         self.options = NatsOptions(ack_timeout_s=0.02)
         self.max_payload = 1000
         self.full = False
+        self.wire = self
+        self.waves: Deadlines[Sleeper] = Deadlines(lambda sleeper: sleeper.wake())
         self.sent: list[str] = []
         self.stored: list[str] = []
         self.say: list[Word | None] = []
