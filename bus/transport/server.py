@@ -123,6 +123,7 @@ class EmbeddedServer:
             if binary is None:
                 binary = await asyncio.to_thread(find_server)
             await self._end_orphan()
+            self._folder.adopt_streams()
             identity = self._folder.identity()
             self._access = await self._launch(binary, identity)
         except BaseException:

@@ -14,6 +14,9 @@ from bus.transport.ports import free_ports
 from schemas.errors import ConfigurationError, Unavailable
 
 _USER: Final = "medmesh"
+_ACCOUNT: Final = "MESH"
+_NAMELESS_ACCOUNT: Final = "$G"
+"""Where the clients of a server without accounts are. It tells nobody whose connection ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,24 @@ class Folder:
         """Nothing runs any more."""
         self._connection.unlink(missing_ok=True)
 
+    def adopt_streams(self) -> None:
+        """Take over the streams of a server that had no accounts yet: JetStream keeps each account's apart.
+
+        Done before the server starts. Each step is one rename, so that a crash between two of them loses nothing.
+        Raises `ConfigurationError` where both accounts hold a stream of one name, `Unavailable`.
+        """
+        old = self.store / "jetstream" / _NAMELESS_ACCOUNT
+        new = self.store / "jetstream" / _ACCOUNT
+        try:
+            if old.is_dir() and not new.exists():
+                old.rename(new)
+            elif (old / "streams").is_dir():
+                _move_streams(old / "streams", new / "streams")
+        except OSError as error:
+            raise Unavailable(
+                f"mesh.data: the streams in {old} cannot be moved to {new}: {error.strerror or error}"
+            ) from error
+
     def write_config(
         self, identity: Identity, *, max_payload_bytes: int, max_store_bytes: int
     ) -> None:
@@ -123,7 +144,19 @@ max_pending: {max(64 * 1024 * 1024, 4 * max_payload_bytes)}
 log_file: {json.dumps(str(self.log))}
 logfile_size_limit: {16 * 1024 * 1024}
 logfile_max_num: 4
-authorization {{ user: {_USER}, password: {json.dumps(identity.password)} }}
+accounts {{
+  {_ACCOUNT} {{
+    jetstream: enabled
+    users: [ {{ user: {_USER}, password: {json.dumps(identity.password)} }} ]
+    imports: [ {{ stream: {{ account: SYS, subject: "$SYS.ACCOUNT.{_ACCOUNT}.DISCONNECT" }} }} ]
+  }}
+  SYS {{
+    exports: [
+      {{ stream: "$SYS.ACCOUNT.*.DISCONNECT", account_token_position: 3, accounts: [{_ACCOUNT}] }}
+    ]
+  }}
+}}
+system_account: SYS
 jetstream {{
   store_dir: {json.dumps(str(self.store))}
   sync_interval: always
@@ -131,6 +164,21 @@ jetstream {{
 }}
 """,
         )
+
+
+def _move_streams(old: Path, new: Path) -> None:
+    """An older medmesh ran on this folder after a newer one: what it stored is joined with the rest."""
+    streams = sorted(old.iterdir())
+    twice = [stream.name for stream in streams if (new / stream.name).exists()]
+    if twice:
+        raise ConfigurationError(
+            f"mesh.data: both {old} and {new} hold {', '.join(twice)}: an older medmesh ran on this folder after a "
+            "newer one, and each stored messages that the other does not have. Nothing is lost: run the older one "
+            f"until everything it holds is delivered, then move {old} away and start this one"
+        )
+    new.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for stream in streams:
+        stream.rename(new / stream.name)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -47,7 +47,7 @@ def departed(payload: bytes) -> str:
         return ""
     try:
         event = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     client = event.get("client") if isinstance(event, dict) else None
     if not isinstance(client, dict) or event.get("reason") == _LEAVES_WITH_SERVER:

@@ -13,18 +13,19 @@ import pytest
 from bus.transport import nats
 from bus.transport.binary import ServerBinary
 from bus.transport.nats import Credentials, NatsOptions, NatsTransport
-from bus.transport.protocol import StreamSpec
+from bus.transport.protocol import ConsumerSpec, Stored, StreamSpec
 from bus.transport.server import EmbeddedServer, ServerOptions, running_server
 from bus.transport.server_log import Notice, NoticeKind
 from bus.transport.server_process import is_running, started
 from schemas.errors import ConfigurationError, Unavailable
-from tests.contract.carriers import DEADLINE_S, Changes, eventually
+from tests.contract.carriers import DEADLINE_S, Changes, OrderedReader, eventually, outgoing
 from tests.nats_server import require_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bus.transport.server_files import Access
+    from tests.conftest import StartNatsServer
 
 pytestmark = pytest.mark.server
 QUICK = ServerOptions(look_s=0.05, silent_s=0.5, stop_timeout_s=5.0, restart_wait_s=0.01)
@@ -49,10 +50,10 @@ class Notices(Changes):
         return next(n for n in self.all if n.kind is kind)
 
 
-async def connect(access: Access) -> NatsTransport:
+async def connect(access: Access, name: str = "test") -> NatsTransport:
     return await nats.connect(
         access.servers,
-        name="test",
+        name=name,
         credentials=Credentials(user=access.user, password=access.password),
         options=NatsOptions(monitor_url=access.monitor_url),
     )
@@ -90,6 +91,60 @@ async def test_stream_outlives_the_server_under_the_same_address(tmp_path: Path)
     assert (await transport.store.stream_state("EVT")).messages == 0
     await transport.close()
     await again.stop()
+
+
+async def test_store_of_a_server_without_accounts_is_taken_over_whole(
+    tmp_path: Path, start_nats_server: StartNatsServer
+) -> None:
+    old = await asyncio.to_thread(
+        lambda: start_nats_server(folder=tmp_path / "old", extra="max_pending: 64MB")
+    )
+    spec = StreamSpec(name="EVT", subjects=("evt.>",))
+    reads = ConsumerSpec(stream="EVT", name="his-out", patterns=("evt.>",))
+    before = await nats.connect([old.url], name="before")
+    await before.store.ensure_stream(spec)
+    batch = [outgoing("evt.a", b"%d" % i, message_id=f"m{i}") for i in range(50)]
+    await before.store.store(batch, timeout_s=DEADLINE_S)
+    reader = OrderedReader()
+    reader.consumer = await before.store.consume(reads, reader)
+    reader.consumer.credit(20)
+    await reader.until(lambda: reader.has_done(50), "the deliveries")
+    await reader.consumer.close()
+    await (await before.key_value("certs")).put("his-out.1", b"certificate")
+    await before.close()
+    await asyncio.to_thread(old.stop)
+    (tmp_path / "nats" / "store").mkdir(parents=True)
+    (old.store / "jetstream").rename(tmp_path / "nats" / "store" / "jetstream")
+
+    server = EmbeddedServer(tmp_path / "nats", options=QUICK)
+    after = await connect(await server.start())
+    assert (await after.store.stream_state("EVT")).messages == 50
+    assert (await after.administration.consumers("EVT"))["his-out"].ack_floor == 50
+    assert (await (await after.key_value("certs")).get("his-out.1")).value == b"certificate"
+    again = await after.store.store([batch[7], outgoing("evt.a", b"50")], timeout_s=DEADLINE_S)
+    assert [(one.seq, one.duplicate) for one in again if isinstance(one, Stored)] == [
+        (8, True),
+        (51, False),
+    ]
+    await after.close()
+    await server.stop()
+
+
+async def test_connection_that_ended_is_told_to_the_others(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path, options=QUICK)
+    access = await server.start()
+    watcher, other, gone = await connect(access), await connect(access, "lab/1"), Changes()
+    names: list[str] = []
+
+    def departed(name: str) -> None:
+        names.append(name)
+        gone.changed()
+
+    await watcher.departures(departed)
+    await other.close()
+    await gone.until(lambda: names == ["lab/1"], "the departure")
+    await watcher.close()
+    await server.stop()
 
 
 async def test_wrong_password_is_refused(tmp_path: Path) -> None:

@@ -120,3 +120,44 @@ def test_full_disk_is_an_error_of_ours_that_names_the_file(folder: Folder) -> No
         Unavailable, match=r"server\.conf cannot be written: No space left on device"
     ):
         folder.write_config(folder.identity(), max_payload_bytes=1000, max_store_bytes=1)
+
+
+def streams(folder: Folder, account: str) -> Path:
+    return folder.store / "jetstream" / account / "streams"
+
+
+def test_streams_of_the_time_before_accounts_are_taken_over(folder: Folder) -> None:
+    (streams(folder, "$G") / "EVT").mkdir(parents=True)
+    folder.adopt_streams()
+    folder.adopt_streams()
+    assert [path.name for path in streams(folder, "MESH").iterdir()] == ["EVT"]
+    assert not streams(folder, "$G").exists()
+
+
+def test_streams_that_only_one_account_has_are_joined(folder: Folder) -> None:
+    (streams(folder, "$G") / "DLQ").mkdir(parents=True)
+    (streams(folder, "MESH") / "EVT").mkdir(parents=True)
+    folder.adopt_streams()
+    assert sorted(path.name for path in streams(folder, "MESH").iterdir()) == ["DLQ", "EVT"]
+
+
+def test_stream_that_both_accounts_hold_stops_the_start_and_moves_nothing(folder: Folder) -> None:
+    for account in ("$G", "MESH"):
+        (streams(folder, account) / "EVT").mkdir(parents=True)
+    (streams(folder, "$G") / "DLQ").mkdir()
+    with pytest.raises(ConfigurationError, match=r"both .* hold EVT"):
+        folder.adopt_streams()
+    assert (streams(folder, "$G") / "DLQ").exists()
+
+
+def test_fresh_folder_has_nothing_to_take_over(folder: Folder) -> None:
+    folder.adopt_streams()
+    assert list(folder.store.iterdir()) == []
+
+
+def test_configuration_shows_the_mesh_whose_connection_ended(folder: Folder) -> None:
+    folder.write_config(folder.identity(), max_payload_bytes=1000, max_store_bytes=5000)
+    text = folder.config.read_text()
+    assert "system_account: SYS" in text
+    assert text.count("$SYS.ACCOUNT.MESH.DISCONNECT") == 1
+    assert text.count("user:") == 1  # nobody logs in to the system account
