@@ -117,6 +117,23 @@ class LimitsSection(Section):
         ge=1 << 20,
         description='Disk that dead letters may take, e.g. "2 GiB".',
     )
+    events_per_s: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="Events that each service may publish a second, after a second's worth at once; 0 does not limit. "
+        "What exceeds it waits up to `rate_wait_s`, then is refused. Stat events pass beyond, up to a quarter of it.",
+    )
+    bytes_per_s: ByteSize = Field(
+        default=ByteSize(0),
+        ge=0,
+        description='The same in bytes of their bodies, e.g. "10 MB".',
+    )
+    rate_wait_s: float = Field(
+        default=5.0,
+        ge=0.0,
+        le=600.0,
+        description="Seconds that an event waits for `events_per_s` and `bytes_per_s` before it is refused.",
+    )
     drain_s: float = Field(
         default=30.0,
         ge=0.1,

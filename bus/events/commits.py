@@ -17,7 +17,7 @@ from typing import Final
 
 from bus.envelope.types import Plain, SealedEnvelope
 from bus.events.group import Entry, Group
-from bus.events.path import Path
+from bus.events.path import StorePath
 from bus.events.protocol import StoredEvent
 from bus.flow import Priority
 from bus.telemetry.counters import Counters
@@ -70,7 +70,7 @@ class Commits:
         plain: Callable[[Entry], Plain],
         counters: Counters,
         limits: CommitLimits,
-        path: Path,
+        path: StorePath,
     ) -> None:
         self._stream = stream
         self._store = store
@@ -253,7 +253,7 @@ class Commits:
 class _UnderWay:
     """Tells the path what becomes of a commit's events: of each exactly once."""
 
-    def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
+    def __init__(self, path: StorePath, entries: Sequence[Entry]) -> None:
         self._path = path
         self._open = set(entries)
         self._begun_s: float | None = None

@@ -19,6 +19,7 @@ from bus.events.opening import EnvelopeReader
 from bus.events.partitions.actions import LeaseTimes
 from bus.events.partitions.consumption import SharedMeshConsumption
 from bus.events.partitions.work import Supplies
+from bus.events.path import StorePath
 from bus.events.protocol import (
     ConsumeSpec,
     Consumption,
@@ -38,7 +39,7 @@ from bus.events.streams import (
     stream_specs,
 )
 from bus.events.work import Workshop
-from bus.flow import Chance
+from bus.flow import Chance, QuotaLimits
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import ConsumerSpec, LinkState, Transport
 from schemas import subjects
@@ -82,6 +83,8 @@ class MeshEvents:
         folder: Path,
         stream_limits: StreamLimits | None = None,
         commit_limits: CommitLimits | None = None,
+        quota: QuotaLimits | None = None,
+        path: StorePath | None = None,
         fresh_id: Callable[[], bytes] = _fresh_id,
     ) -> None:
         self._site = site
@@ -101,6 +104,8 @@ class MeshEvents:
             fresh_id=fresh_id,
             max_payload=lambda: transport.max_payload,
             limits=commit_limits,
+            quota=quota,
+            path=path,
         )
         self._receipts = ReceiptReader(
             site=site, transport=transport, seals=seals, clock=clock, counters=counters

@@ -18,13 +18,15 @@ _CHUNKS: Final = 8
 """A commit over a long way takes an eighth of the window: one signature for many, without leaving the line idle."""
 
 
-class Path:
+class StorePath:
     """One connection's way to the store."""
 
-    def __init__(self, clock: Clock, *, window: Window | None = None) -> None:
+    def __init__(
+        self, clock: Clock, *, window: Window | None = None, distance: Distance | None = None
+    ) -> None:
         self._clock = clock
         self._window = window or DelayWindow()
-        self._distance = Distance()
+        self._distance = distance or Distance()
         self._wakes: deque[Callable[[], None]] = deque()
 
     @property
@@ -114,4 +116,4 @@ class Path:
                 wake()
 
 
-__all__ = ["Path"]
+__all__ = ["StorePath"]

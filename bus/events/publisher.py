@@ -14,7 +14,7 @@ from bus.envelope.types import EpochId, Plain, SealedEnvelope
 from bus.events.commits import CommitLimits, Commits
 from bus.events.content import MESSAGE_ID_BYTES, to_content
 from bus.events.group import Entry
-from bus.events.path import Path
+from bus.events.path import StorePath
 from bus.events.protocol import NewEvent, StoredEvent
 from bus.events.sizes import check_event
 from bus.events.streams import stream_for
@@ -48,7 +48,7 @@ class Publisher:
         max_payload: Callable[[], int],
         limits: CommitLimits | None = None,
         quota: QuotaLimits | None = None,
-        path: Path | None = None,
+        path: StorePath | None = None,
     ) -> None:
         self._site = site
         self._max_payload = max_payload
@@ -62,7 +62,7 @@ class Publisher:
         self._quota = Quota(self._quota_limits)
         self._held_back: Counter[str] = Counter()
         """Events that wait for the quota, by subject: none of theirs passes them."""
-        self._path = path or Path(clock)
+        self._path = path or StorePath(clock)
         self._probe: asyncio.Task[None] | None = None
         self._commits: dict[str, Commits] = {}
         self._unpublished: dict[EpochId, bytes] = {}

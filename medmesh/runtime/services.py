@@ -10,10 +10,12 @@ from typing import Final, Protocol
 
 from adapters.contract import Rights
 from bus.events.events import MeshEvents
+from bus.events.path import StorePath
 from bus.events.rights import operator_rights, scheduler_rights
 from bus.events.schedules.orders import Schedules
 from bus.events.schedules.scheduler import SCHEDULER, Scheduler
 from bus.events.streams import StreamLimits, event_stream, schedule_stream
+from bus.flow import QuotaLimits
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import ConsumerState, NotFound, Transport
 from bus.trust import Trust
@@ -80,6 +82,12 @@ class Services:
             dead_letter_bytes=settings.limits.dead_letter_bytes,
             replicas=settings.nats.replicas,
         )
+        self._quota = QuotaLimits(
+            events_per_s=settings.limits.events_per_s,
+            bytes_per_s=settings.limits.bytes_per_s,
+            wait_s=settings.limits.rate_wait_s,
+        )
+        self._path = StorePath(clock)  # one connection, one way
 
     @property
     def site_key(self) -> bytes:
@@ -145,6 +153,8 @@ class Services:
             counters=self._counters,
             folder=folder,
             stream_limits=self._limits,
+            quota=self._quota,
+            path=self._path,
         )
         await events.start()
         return Service(name, identity, seals, events)

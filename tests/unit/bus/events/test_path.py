@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path as Folder
+from pathlib import Path
 
 import pytest
 
 from bus.events.group import ENVELOPE_BYTES
-from bus.events.path import Path
+from bus.events.path import StorePath
 from bus.events.protocol import NewEvent, Priority, StoredEvent
 from bus.events.publisher import Publisher
 from bus.flow import QuotaLimits
@@ -106,13 +106,13 @@ class Far:
         *,
         rtt_s: float = 0.05,
         store: FarStore | None = None,
-        path: Path | None = None,
+        path: StorePath | None = None,
         quota: QuotaLimits | None = None,
     ) -> None:
         self.bench = bench
         self.service = service
         self.store = store or FarStore(service.transport.store, rtt_s=rtt_s)
-        self.path = path or Path(LoopClock())
+        self.path = path or StorePath(LoopClock())
         self.publisher = Publisher(
             site=SITE,
             store=self.store,
@@ -160,12 +160,12 @@ class Far:
         return found
 
 
-async def far(folder: Folder, *, rtt_s: float = 0.05, quota: QuotaLimits | None = None) -> Far:
+async def far(folder: Path, *, rtt_s: float = 0.05, quota: QuotaLimits | None = None) -> Far:
     bench = Bench(MemoryBroker(clock=LoopClock()), folder)
     return Far(bench, await bench.service("emr-in"), rtt_s=rtt_s, quota=quota)
 
 
-def test_a_long_line_is_filled_with_small_commits(tmp_path: Folder) -> None:
+def test_a_long_line_is_filled_with_small_commits(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path)
         callers = (site.keep_publishing(10.0, Priority.ROUTINE, partition=p) for p in range(64))
@@ -179,7 +179,7 @@ def test_a_long_line_is_filled_with_small_commits(tmp_path: Folder) -> None:
     run_jumping(main())
 
 
-def test_near_the_store_groups_grow_as_before_and_no_window_holds_them(tmp_path: Folder) -> None:
+def test_near_the_store_groups_grow_as_before_and_no_window_holds_them(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path, rtt_s=0.001)
         await site.publish(0)
@@ -191,7 +191,7 @@ def test_near_the_store_groups_grow_as_before_and_no_window_holds_them(tmp_path:
     run_jumping(main())
 
 
-def test_stat_does_not_wait_behind_a_backlog_of_bulk(tmp_path: Folder) -> None:
+def test_stat_does_not_wait_behind_a_backlog_of_bulk(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path)
         await site.publish(0)
@@ -214,7 +214,7 @@ def test_stat_does_not_wait_behind_a_backlog_of_bulk(tmp_path: Folder) -> None:
     run_jumping(main())
 
 
-def test_a_flood_of_stat_does_not_starve_bulk(tmp_path: Folder) -> None:
+def test_a_flood_of_stat_does_not_starve_bulk(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path)
         await site.publish(0)
@@ -227,7 +227,7 @@ def test_a_flood_of_stat_does_not_starve_bulk(tmp_path: Folder) -> None:
     run_jumping(main())
 
 
-def test_events_of_one_subject_keep_their_order_whatever_their_priorities(tmp_path: Folder) -> None:
+def test_events_of_one_subject_keep_their_order_whatever_their_priorities(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path)
         await site.publish(0)
@@ -250,7 +250,7 @@ def test_events_of_one_subject_keep_their_order_whatever_their_priorities(tmp_pa
 
 
 def test_after_a_cut_the_line_is_used_again_and_everyone_was_told_the_truth(
-    tmp_path: Folder,
+    tmp_path: Path,
 ) -> None:
     async def main() -> None:
         site = await far(tmp_path)
@@ -270,7 +270,7 @@ def test_after_a_cut_the_line_is_used_again_and_everyone_was_told_the_truth(
     run_jumping(main())
 
 
-def test_publishers_on_one_connection_share_its_path_and_wake_each_other(tmp_path: Folder) -> None:
+def test_publishers_on_one_connection_share_its_path_and_wake_each_other(tmp_path: Path) -> None:
     async def main() -> None:
         one = await far(tmp_path)
         other = Far(one.bench, one.service, store=one.store, path=one.path)
@@ -288,7 +288,7 @@ def test_publishers_on_one_connection_share_its_path_and_wake_each_other(tmp_pat
 
 
 def test_stopping_far_away_leaves_no_caller_without_an_answer_and_nothing_under_way(
-    tmp_path: Folder,
+    tmp_path: Path,
 ) -> None:
     async def main() -> None:
         site = await far(tmp_path)
@@ -304,7 +304,7 @@ def test_stopping_far_away_leaves_no_caller_without_an_answer_and_nothing_under_
     run_jumping(main())
 
 
-def test_one_event_larger_than_the_window_passes_alone(tmp_path: Folder) -> None:
+def test_one_event_larger_than_the_window_passes_alone(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path)
         await site.publish(0)
@@ -320,7 +320,7 @@ def test_one_event_larger_than_the_window_passes_alone(tmp_path: Folder) -> None
     run_jumping(main())
 
 
-def test_a_rate_holds_back_and_then_refuses_naming_the_setting(tmp_path: Folder) -> None:
+def test_a_rate_holds_back_and_then_refuses_naming_the_setting(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path, quota=QuotaLimits(events_per_s=10, wait_s=1.0))
         tasks = [asyncio.create_task(site.publish(n)) for n in range(40)]
@@ -341,7 +341,7 @@ def test_a_rate_holds_back_and_then_refuses_naming_the_setting(tmp_path: Folder)
 
 
 def test_stat_passes_beyond_the_rate_but_not_what_waits_of_its_own_subject(
-    tmp_path: Folder,
+    tmp_path: Path,
 ) -> None:
     async def main() -> None:
         site = await far(tmp_path, quota=QuotaLimits(events_per_s=10, wait_s=2.0))
@@ -357,7 +357,7 @@ def test_stat_passes_beyond_the_rate_but_not_what_waits_of_its_own_subject(
     run_jumping(main())
 
 
-def test_a_call_that_cannot_pass_before_its_deadline_is_refused_at_once(tmp_path: Folder) -> None:
+def test_a_call_that_cannot_pass_before_its_deadline_is_refused_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         site = await far(tmp_path, quota=QuotaLimits(events_per_s=1, wait_s=60.0))
         tasks = [asyncio.create_task(site.publish(n)) for n in range(5)]
