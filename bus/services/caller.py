@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, assert_never
 
 from bus.flow.backoff import backoff_s
 from bus.services.balancing import BalancedPicker, InstanceView, LatencyHistogram, RetryBudget
+from bus.services.callers.race import end, first_good
 from bus.services.callers.settings import CallSettings, Hedge
 from bus.services.callers.slots import Slots
+from bus.services.callers.state import Call, CalledService
 from bus.services.callers.verdicts import Verdict, verdict
 from bus.services.context import current_call
 from bus.services.protocol import (
@@ -30,37 +32,6 @@ from schemas.clock import Clock
 from schemas.errors import DeadlineExceeded, MeshError
 
 _ID_BYTES: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class _Service:
-    """What is kept for each service that is called."""
-
-    picker: BalancedPicker
-    slots: Slots
-    retries: RetryBudget
-    hedges: RetryBudget
-    latencies: dict[str, LatencyHistogram] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Call:
-    """One call under way."""
-
-    request: Request
-    service: _Service
-    deadline_s: float
-    is_idempotent: bool
-    key: bytes
-    hedge: float | Hedge
-    sent: int = 0
-    """Tries that began, hedges included."""
-    tries: int = 0
-    """Tries and rounds that ended badly, but for those that found nobody."""
-    misses: int = 0
-    asked: set[str] = field(default_factory=set)
-    again_at_s: float = 0.0
-    """Instances that shed this call want to be left alone until then."""
 
 
 class Caller:
@@ -86,7 +57,7 @@ class Caller:
         self._chance = chance
         self._counters = counters
         self._settings = settings or CallSettings()
-        self._services: dict[tuple[str, int], _Service] = {}
+        self._services: dict[tuple[str, int], CalledService] = {}
 
     async def call(
         self,
@@ -110,7 +81,7 @@ class Caller:
         if parent is not None:
             timeout_s = min(timeout_s, parent.left_s())
         service = self._service(request.service, request.major)
-        call = _Call(
+        call = Call(
             request if request.id else replace(request, id=self._chance.randbytes(_ID_BYTES)),
             service,
             self._clock.monotonic_s() + timeout_s,
@@ -140,14 +111,14 @@ class Caller:
             service.picker.close()
         self._services.clear()
 
-    async def _take_slot(self, call: _Call, timeout_s: float) -> None:
+    async def _take_slot(self, call: Call, timeout_s: float) -> None:
         try:
             await call.service.slots.take(timeout_s)
         except Overloaded:
             self._count("call_shed", call, "max_pending")
             raise
 
-    async def _rounds(self, call: _Call) -> Response:
+    async def _rounds(self, call: Call) -> Response:
         """Try until there is an answer, or no further try may be made."""
         while True:
             try:
@@ -163,7 +134,7 @@ class Caller:
             if wait_s:
                 await asyncio.sleep(wait_s)
 
-    def _pause(self, call: _Call, error: MeshError, judged: Verdict) -> float | None:
+    def _pause(self, call: Call, error: MeshError, judged: Verdict) -> float | None:
         """Seconds until the next try; None when there must be none."""
         if not judged.may_pass or not (judged.was_nothing_done or call.is_idempotent):
             return None
@@ -190,7 +161,7 @@ class Caller:
             return None
         return wait_s
 
-    async def _round(self, call: _Call) -> Response:
+    async def _round(self, call: Call) -> Response:
         """One try, or two when the first is late and may be hedged."""
         attempt = await self._pick(call)
         after_s = self._hedge_after_s(call)
@@ -204,15 +175,17 @@ class Caller:
             if other is None:
                 return await first
             second = asyncio.ensure_future(self._try(call, other))
-            response = await _first_good(first, second)
+            response = await first_good(first, second)
             if not (first.done() and not first.cancelled() and first.exception() is None):
                 self._count("hedge_won", call, "late")
             return response
         finally:
-            await _end(first, second)
+            await end(first, second)
 
-    async def _pick(self, call: _Call) -> Attempt | None:
+    async def _pick(self, call: Call) -> Attempt | None:
         """Choose an instance that this call has not asked; None: ask whichever the queue group gives."""
+        if self._clock.monotonic_s() >= call.deadline_s:
+            raise DeadlineExceeded(f"no time is left to ask {call.request.service}")
         picker = call.service.picker
         excluded = frozenset(call.asked)
         try:
@@ -227,13 +200,26 @@ class Caller:
             if not excluded:
                 self._count("call_fell_back", call, "no_instance_known")
                 return None
+        except Overloaded:
+            if not excluded:
+                self._count("call_shed", call, "none_may_be_asked")
+                raise
         call.asked.clear()  # each was asked: begin again, when those that shed the call want to hear of it
-        wait_s = min(call.again_at_s, call.deadline_s) - self._clock.monotonic_s()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
+        await self._wait_until(call, call.again_at_s)
         return await self._pick(call)
 
-    def _pick_hedge(self, call: _Call) -> Attempt | None:
+    async def _wait_until(self, call: Call, at_s: float) -> None:
+        """Wait, unless the call's deadline comes first: then it ends now."""
+        wait_s = at_s - self._clock.monotonic_s()
+        if at_s >= call.deadline_s:
+            call.tries = self._settings.max_tries
+            raise Overloaded(
+                "every instance shed the call until after its deadline", retry_after_s=wait_s
+            )
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+    def _pick_hedge(self, call: Call) -> Attempt | None:
         """Choose another instance for a hedge, if one may be made."""
         try:
             attempt = call.service.picker.pick(
@@ -249,52 +235,61 @@ class Caller:
         self._count("call_hedged", call, "late")
         return self._asking(call, attempt)
 
-    def _asking(self, call: _Call, attempt: Attempt) -> Attempt:
+    def _asking(self, call: Call, attempt: Attempt) -> Attempt:
         call.asked.add(attempt.instance.id)
         return attempt
 
-    async def _try(self, call: _Call, attempt: Attempt | None) -> Response:
+    async def _try(self, call: Call, attempt: Attempt | None) -> Response:
         """Ask once, and tell everybody how it ended."""
         began_s = self._clock.monotonic_s()
+        timeout_s = self._try_timeout_s(call, began_s)
         outcome = Outcome.CANCELLED
+        is_latency_known = True
+        """Also that of a cancelled try: it would have taken longer."""
         call.sent += 1
         request = call.request if call.sent == 1 else replace(call.request, attempt=call.sent)
         try:
             response = await self._channel.call(
                 request,
-                timeout_s=self._try_timeout_s(call, began_s),
+                timeout_s=timeout_s,
                 instance=attempt.instance.id if attempt else "",
                 site=attempt.instance.site if attempt else "",
             )
             outcome = Outcome.ANSWERED
         except MeshError as error:
-            outcome = verdict(error).outcome
+            outcome = self._outcome(call, error, timeout_s)
+            is_latency_known = False
             self._note(call, attempt, error)
             raise
         finally:
             if attempt is not None:
                 attempt.ended(outcome)
-            if outcome in (Outcome.ANSWERED, Outcome.CANCELLED):
+            if is_latency_known:
                 self._latency(call).observe(self._clock.monotonic_s() - began_s)
         if response.instance:
             self._registry.heard(request.service, response.instance, response.load)
         return response
 
-    def _note(self, call: _Call, attempt: Attempt | None, error: MeshError) -> None:
+    def _outcome(self, call: Call, error: MeshError, timeout_s: float) -> Outcome:
+        """What the instance is to be blamed for: not for missing a deadline that is short for this method."""
+        outcome = verdict(error).outcome
+        if outcome is Outcome.TIMED_OUT and timeout_s < self._latency(call).value_s:
+            return Outcome.CANCELLED
+        return outcome
+
+    def _note(self, call: Call, attempt: Attempt | None, error: MeshError) -> None:
         if attempt is not None and isinstance(error, NoResponders):
             self._registry.missing(attempt.instance)
         if isinstance(error, Overloaded):
             again_at_s = self._clock.monotonic_s() + error.retry_after_s
             call.again_at_s = max(call.again_at_s, again_at_s)
 
-    def _try_timeout_s(self, call: _Call, now_s: float) -> float:
-        left_s = call.deadline_s - now_s
-        if left_s <= 0:
-            raise DeadlineExceeded(f"no time is left to ask {call.request.service}")
+    def _try_timeout_s(self, call: Call, now_s: float) -> float:
+        left_s = max(0.0, call.deadline_s - now_s)
         is_last = not call.is_idempotent or call.tries + 1 >= self._settings.max_tries
         return left_s if is_last else left_s * self._settings.try_share
 
-    def _hedge_after_s(self, call: _Call) -> float | None:
+    def _hedge_after_s(self, call: Call) -> float | None:
         match call.hedge:
             case Hedge.NEVER:
                 return None
@@ -305,22 +300,22 @@ class Caller:
             case _:
                 assert_never(call.hedge)
 
-    def _latency(self, call: _Call) -> LatencyHistogram:
+    def _latency(self, call: Call) -> LatencyHistogram:
         known = call.service.latencies
         method = call.request.method
         if method not in known:
             known[method] = LatencyHistogram(self._settings.hedge_quantile)
         return known[method]
 
-    def _count(self, name: str, call: _Call, reason: str) -> None:
+    def _count(self, name: str, call: Call, reason: str) -> None:
         self._counters.add(name, who=call.request.service, reason=reason)
 
-    def _service(self, name: str, major: int) -> _Service:
+    def _service(self, name: str, major: int) -> CalledService:
         service = self._services.get((name, major))
         if service is None:
             settings = self._settings
             now_s = self._clock.monotonic_s()
-            service = self._services[name, major] = _Service(
+            service = self._services[name, major] = CalledService(
                 BalancedPicker(
                     self._registry,
                     name,
@@ -339,32 +334,12 @@ class Caller:
         return service
 
 
-def _nobody(call: _Call) -> NoInstance:
+def _nobody(call: Call) -> NoInstance:
     request = call.request
     return NoInstance(
         f"nobody serves {request.service} v{request.major} {request.method}: "
         f"{call.misses} tries found no listener"
     )
-
-
-async def _first_good(
-    first: asyncio.Future[Response], second: asyncio.Future[Response]
-) -> Response:
-    """The first answer; the error of the later one when both failed."""
-    done, running = await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-    good = next((one for one in done if one.exception() is None), None)
-    if good is None and running:
-        done, _ = await asyncio.wait(running)
-        good = next(iter(done))
-    return await (good or second)
-
-
-async def _end(*tries: asyncio.Future[Response] | None) -> None:
-    """Cancel what still runs, and see each end."""
-    known = [one for one in tries if one is not None]
-    for one in known:
-        one.cancel()
-    await asyncio.gather(*known, return_exceptions=True)
 
 
 __all__ = ["Caller"]

@@ -302,3 +302,29 @@ def test_a_key_stays_at_one_instance() -> None:
         assert len({instance for instance, _, _ in script.tries}) == 1
 
     simulate(run)
+
+
+def test_a_call_ends_at_once_when_all_shed_it_until_after_its_deadline() -> None:
+    shed = [Overloaded("x", retry_after_s=9.0) for _ in range(3)]
+    script = play(*shed, settings=CallSettings(max_tries=5), error=Overloaded, timeout_s=2.0)
+    assert len(script.tries) == 3
+    assert script.loop.time() - script.tries[-1][2] < 0.5
+
+
+def test_a_call_without_time_asks_nobody_and_blames_nobody() -> None:
+    script = play(error=DeadlineExceeded, timeout_s=0.0, idempotent=True)
+    assert script.tries == []
+
+
+def test_no_instance_is_blamed_for_missing_a_deadline_too_short_for_the_method() -> None:
+    async def run(loop: SimulatedLoop) -> None:
+        script = Script(loop, *[0.2] * 100)
+        caller = script.world.caller()
+        for _ in range(32):
+            await caller.call(request(), timeout_s=5.0)
+        for _ in range(30):
+            with pytest.raises(DeadlineExceeded):
+                await caller.call(request(), timeout_s=0.05)
+        assert script.count("instance_ejected") + script.count("breaker_opened") == 0
+
+    simulate(run)

@@ -13,7 +13,7 @@ from bus.services.protocol import Health, Priority
 from tests.unit.bus.services.world import Report, SimulatedLoop, World, load, request, simulate, why
 
 NAMES = ("a", "b", "c", "d")
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2)
 
 
 def four(loop: SimulatedLoop, seed: int, *, slow: float = 0.01) -> World:
@@ -139,7 +139,7 @@ def test_a_rolling_restart_under_load_fails_no_call(seed: int) -> None:
 ADMISSION = AdmissionSettings(limit=LimitSettings(first=16))
 
 
-@pytest.mark.parametrize("seed", SEEDS[:2])
+@pytest.mark.parametrize("seed", SEEDS[:1])
 def test_overload_of_three_times_keeps_goodput_and_latency_and_ends_at_once(seed: int) -> None:
     async def play(loop: SimulatedLoop) -> None:
         world = World(loop, seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 import pytest
@@ -20,7 +21,7 @@ SLOTS = 8
 SERVICE_S = 0.01
 CAPACITY = SLOTS / SERVICE_S
 PATIENCE_S = 0.1
-OVERLOAD_S = 20.0
+OVERLOAD_S = 12.0
 
 
 class Limit(Protocol):
@@ -118,8 +119,9 @@ async def serve(
     return outcome
 
 
+@cache
 def trial(kind: str, seed: int) -> tuple[float, float, Outcome]:
-    """Goodput of capacity at 3 times the load for 20 s, share served afterwards at 70 %, and the former's outcome."""
+    """Goodput of capacity at 3 times the load for 12 s, share served afterwards at 70 %, and the former's outcome."""
 
     async def play(loop: SimulatedLoop) -> tuple[float, float, Outcome]:
         limits: dict[str, Limit] = {
@@ -152,6 +154,6 @@ def test_our_limit_holds_goodput_through_a_long_overload_without_being_told_a_la
     [("aimd, bound well known", 0.0), ("aimd, bound of another method", 0.5), ("gradient2", 0.0)],
 )
 def test_other_limits_keep_no_more_goodput_and_some_far_less(other: str, least: float) -> None:
-    ours, _, told = trial("ours", 2)
-    theirs, _, over = trial(other, 2)
+    ours, _, told = trial("ours", 1)
+    theirs, _, over = trial(other, 1)
     assert ours >= theirs + least, f"ours {ours:.2f}: {told}; {other} {theirs:.2f}: {over}"
