@@ -234,14 +234,13 @@ class Seat:
         """When `react` has something new to say, if nothing comes before."""
         times = [
             self._session.due_s(),
+            self._session.until_s,
             self._others.due_s(now_s),
             self._settles_s(),
             self._not_before_s,
+            *[one.not_before_s for one in self._partitions.values() if one.not_before_s > now_s],
         ]
-        if self._is_working():
-            times.append(self._session.until_s)
-        times += [one.not_before_s for one in self._partitions.values()]
-        return min((time for time in times if time > now_s), default=math.inf)
+        return min([time for time in times if time > now_s], default=math.inf)
 
     def _is_working(self) -> bool:
         return any(one.phase is not Phase.IDLE for one in self._partitions.values())
@@ -310,12 +309,12 @@ class Seat:
         return [Abandon(partition, reason)]
 
     def _tend(self, partition: int, now_s: float) -> list[Action]:
-        one = self._partitions[partition]
-        if one.phase is not Phase.IDLE and not (
-            self._is_mine(one) and self._fence_of(one) == one.fence
-        ):
-            return self._abandon(partition, "taken")
-        is_planned = self._plan.get(partition) == self.member and not self._is_leaving
+        one, record = self._partitions[partition], self._partitions[partition].record
+        is_planned = self._plan.get(partition) == self._session.member and not self._is_leaving
+        if one.phase is not Phase.IDLE:
+            is_same = record is not None and record.owner == self._session.member
+            if not is_same or (record is not None and record.fence != one.fence):
+                return self._abandon(partition, "taken")
         match one.phase:
             case Phase.WORKING if not is_planned:
                 one.phase = Phase.FINISHING
@@ -382,10 +381,6 @@ class Seat:
             old, owner=self.member, fence=old.fence + 1, was_released=is_clean, reason=reason
         )
         return [WritePartition(partition, one.revision, record, measure=not is_clean)]
-
-    @staticmethod
-    def _fence_of(one: _Partition) -> int:
-        return one.record.fence if one.record else -1
 
 
 __all__ = ["Phase", "Seat"]

@@ -20,6 +20,7 @@ from bus.events.protocol import (
 from bus.events.replays import DeadLetterSummary
 from bus.transport.memory import MemoryBroker
 from schemas.errors import SubjectError
+from tests.hospital import eventually
 from tests.unit.bus.events.kit import Bench, LoopClock, Service, event, run_jumping
 
 QUICK = RetryPolicy(max_attempts=2, first_delay_s=0.1, longest_delay_s=0.5)
@@ -88,9 +89,7 @@ class Scene:
                 await self.publisher.events.publish(event(number, partition=partition))
 
     async def until(self, done: Callable[[], bool], *, within_s: float = 30.0) -> None:
-        async with asyncio.timeout(within_s):
-            while not done():
-                await asyncio.sleep(0.02)
+        await eventually(done, within_s=within_s, what="what the test waits for")
 
     def orders(self) -> dict[int, list[int]]:
         found: dict[int, list[int]] = defaultdict(list)
