@@ -81,6 +81,7 @@ class Calling(ABC):
         timeout_s: float = 5.0,
         idempotent: bool = False,
         key: bytes = b"",
+        call_id: bytes = b"",
         hedge: Hedge | float = Hedge.NEVER,
         priority: Priority = Priority.ROUTINE,
     ) -> ReplyT:
@@ -88,13 +89,14 @@ class Calling(ABC):
 
         `timeout_s` is for everything, retries included, and travels with the call. Calls marked `idempotent` are tried
         again elsewhere after a failure, and may be hedged. `key` keeps calls with the same key at one instance.
+        `call_id` (16 bytes; `CallContext.id` there) is the same for each repeat of what must happen once; empty: fresh.
         `version` is the major version. Raises `NoInstance`, `Overloaded`, `DeadlineExceeded`, `CallFailed` and its
         kin, `Unavailable`, `BadAnswer`.
         """
         kind, body = encoded(request)
         answer = await self._ask(
             service, method, kind, body, version=version, timeout_s=timeout_s,
-            idempotent=idempotent, key=key, hedge=hedge, priority=priority,
+            idempotent=idempotent, key=key, call_id=call_id, hedge=hedge, priority=priority,
         )  # fmt: skip
         return codec_for(reply).decode(answer)
 
@@ -117,6 +119,7 @@ class Calling(ABC):
         timeout_s: float = 5.0,
         idempotent: bool = False,
         key: bytes = b"",
+        call_id: bytes = b"",
         hedge: Hedge | float = Hedge.NEVER,
         priority: Priority = Priority.ROUTINE,
     ) -> bytes:
@@ -124,7 +127,13 @@ class Calling(ABC):
         if caller is None:
             caller = self._callers[service, version] = await self._caller(service, version)
         wanted = Request(
-            service=service, major=version, method=method, type=kind, body=body, priority=priority
+            service=service,
+            major=version,
+            method=method,
+            type=kind,
+            body=body,
+            id=call_id,
+            priority=priority,
         )
         answer = await caller.call(
             wanted, timeout_s=timeout_s, idempotent=idempotent, key=key, hedge_after_s=hedge

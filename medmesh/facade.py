@@ -16,6 +16,7 @@ from bus.clock import SystemClock
 from bus.events.protocol import (
     ConsumeSpec,
     Consumption,
+    Events,
     Handler,
     NewEvent,
     RetryPolicy,
@@ -168,23 +169,49 @@ class Mesh(Calling):
         goes first where many wait. Raises
         `SubjectError`, `StreamFull`, `DeadlineExceeded`, `Unavailable`: it may be sent again with the same id.
         """
+        new = await self.event(
+            event, body, type=type, key=key, message_id=message_id, priority=priority
+        )
+        return await self._opened.events.publish(new, timeout_s=timeout_s)
+
+    async def event(
+        self,
+        event: str,
+        body: bytes,
+        *,
+        type: str,
+        key: bytes = b"",
+        message_id: bytes = b"",
+        priority: Priority = Priority.ROUTINE,
+    ) -> NewEvent:
+        """The event that `publish` would store, once the right to publish it is held: for `medmesh.transactions`.
+
+        Raises `SubjectError`, `Unavailable`.
+        """
         domain, name = _event_name(event)
         site = self._configuration.site
         kind = f"evt.{site}.{domain.value}.{name}.*"
         # Whoever publishes may read it back: the first event finds a reader even before anyone else has subscribed.
         await self._grow(Rights(publish=(kind,), subscribe=(kind,)))
         partition = subjects.partition_for(self._services.site_key, key or secrets.token_bytes(16))
-        return await self._opened.events.publish(
-            NewEvent(
-                subject=subjects.event(site, domain, name, partition),
-                type=type,
-                body=body,
-                message_id=message_id,
-                received_ms=self._clock.now_ms(),
-                priority=priority,
-            ),
-            timeout_s=timeout_s,
+        return NewEvent(
+            subject=subjects.event(site, domain, name, partition),
+            type=type,
+            body=body,
+            message_id=message_id,
+            received_ms=self._clock.now_ms(),
+            priority=priority,
         )
+
+    @property
+    def events(self) -> Events:
+        """The bus's own seam, in the name of this service: for relays. Raises `Closed` while the mesh is not open."""
+        return self._opened.events
+
+    @property
+    def counters(self) -> Counters:
+        """What this program counts, for parts that count into it."""
+        return self._counters
 
     async def schedule(
         self,

@@ -10,13 +10,21 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from bus.services.protocol import CallFailed, NoInstance, Overloaded
+from bus.services.protocol import (
+    CallFailed,
+    CallRefused,
+    InvalidRequest,
+    NoInstance,
+    NotFoundThere,
+    Overloaded,
+)
 from bus.telemetry.failures import error_code
 from bus.transactions.machine import Direction, Progress
 from bus.transactions.saga import Saga, Step, StepCall, StepRefused, step_key
 from bus.transport.protocol import NoResponders
 from schemas.errors import DeadlineExceeded
 
+_REFUSALS: Final = (StepRefused, CallRefused, InvalidRequest, NotFoundThere)
 _SURELY_NOTHING: Final = (NoInstance, Overloaded, NoResponders)
 
 
@@ -28,6 +36,8 @@ class Known(Enum):
     """Nothing happened and nothing will."""
     NOTHING = "nothing"
     """Nothing happened this time."""
+    GIVEN_UP = "given_up"
+    """It may have happened, and asking again helps nobody."""
     DOUBT = "doubt"
     """It may have happened."""
 
@@ -69,8 +79,11 @@ async def end_of(effect: Awaitable[BaseModel | None], timeout_s: float) -> Ended
     try:
         async with asyncio.timeout(timeout_s):
             return Ended(Known.DONE, state=await effect)
-    except (StepRefused, CallFailed) as error:
+    except _REFUSALS as error:
         return Ended(Known.REFUSED, error.reason or error.code)
+    except CallFailed as error:
+        # a refusal in the service's own words looks the same as its failure after the effect
+        return Ended(Known.GIVEN_UP, error.reason or error.code)
     except _SURELY_NOTHING as error:
         return Ended(Known.NOTHING, error.code)
     except TimeoutError as error:

@@ -62,6 +62,11 @@ class Delivered(Protocol):
         """Its last token is the partition."""
         ...
 
+    @property
+    def fence(self) -> int:
+        """Grows with each owner of the partition; 0 where its consumer is not shared."""
+        ...
+
 
 Work = Callable[[ReceivedEvent, OutboxTransaction], Awaitable[Receipt | None]]
 """The effects of one event: statements and events in the given transaction. It must touch nothing outside of it."""
@@ -105,7 +110,7 @@ class Inbox:
         async def handle(event: ReceivedEvent) -> Receipt | None:
             record = _record(consumer, event)
             async with self._outbox.transaction() as transaction:
-                if not await self._is_first(transaction.inner, record, _fence(event)):
+                if not await self._is_first(transaction.inner, record, event.fence):
                     return await self._receipt(transaction.inner, record)
                 receipt = await work(event, transaction)
                 if receipt is not None:
@@ -125,7 +130,7 @@ class Inbox:
         subjects.token(consumer, what="consumer")
         async with self._outbox.transaction() as transaction:
             is_first = await self._is_first(
-                transaction.inner, _record(consumer, event), _fence(event)
+                transaction.inner, _record(consumer, event), event.fence
             )
             yield transaction if is_first else None
 
@@ -205,12 +210,6 @@ class Inbox:
 
 def _record(consumer: str, event: Delivered) -> _Record:
     return _Record(consumer, event.message_id, partition_of(event.subject))
-
-
-def _fence(event: Delivered) -> int:
-    """The event's fencing token; 0 where its consumer has no partitions to itself."""
-    fence = getattr(event, "fence", 0)
-    return fence if isinstance(fence, int) else 0
 
 
 __all__ = ["Delivered", "Inbox", "StaleFence", "Work"]

@@ -137,6 +137,13 @@ def refused(plan: Plan, progress: Progress, code: str, now_ms: int) -> Progress:
     return _stuck(plan, progress, code, now_ms)
 
 
+def given_up(plan: Plan, progress: Progress, code: str, now_ms: int, chance: Chance) -> Progress:
+    """Turn round at once: no other attempt helps, but this one may have had its effect. Undoing is tried again."""
+    if progress.status is Status.RUNNING:
+        return _turn(plan, replace(progress, in_doubt=True), code, now_ms)
+    return failed(plan, progress, code, now_ms, chance, surely_nothing=False)
+
+
 def failed(
     plan: Plan, progress: Progress, code: str, now_ms: int, chance: Chance, *, surely_nothing: bool
 ) -> Progress:
@@ -221,6 +228,7 @@ __all__ = [
     "begin",
     "cancelled",
     "failed",
+    "given_up",
     "is_late",
     "late",
     "refused",

@@ -37,6 +37,8 @@ _VERSIONS: Final = (
             received_ms {big} not null,
             traceparent text not null,
             receipts_from text not null,
+            priority integer not null,
+            on_behalf_of text not null,
             added_ms {big} not null,
             parked text not null)""",
         """create index medmesh_outbox_pending on medmesh_outbox (seq) where parked = ''""",

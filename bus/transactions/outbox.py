@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from bus.events.content import MESSAGE_ID_BYTES
 from bus.events.protocol import NewEvent
+from bus.flow.priority import Priority
 from bus.transactions.database import (
     Database,
     Dialect,
@@ -32,13 +33,14 @@ from schemas.subjects import partition_of
 
 _COLUMNS: Final = (
     "message_id", "lane", "subject", "type", "body", "body_index", "received_ms", "traceparent",
-    "receipts_from", "added_ms", "parked",
+    "receipts_from", "priority", "on_behalf_of", "added_ms", "parked",
 )  # fmt: skip
 _INSERT: Final = (
     f"insert into medmesh_outbox ({', '.join(_COLUMNS)}) values ({places(len(_COLUMNS))})"  # noqa: S608 - our own names
 )
 _READ: Final = (
-    "message_id, subject, type, body, body_index, received_ms, traceparent, receipts_from"
+    "message_id, subject, type, body, body_index, received_ms, traceparent, receipts_from,"
+    " priority, on_behalf_of"
 )
 
 
@@ -226,6 +228,8 @@ class Outbox:
             event.received_ms,
             event.traceparent,
             " ".join(event.receipts_from),
+            event.priority.value,
+            event.on_behalf_of,
             self._clock.now_ms(),
             "",
         )
@@ -276,7 +280,9 @@ class OutboxRows:
 
 
 def _event(row: Row) -> NewEvent:
-    message_id, subject, kind, body, index, received_ms, traceparent, receipts_from = row
+    message_id, subject, kind, body, index, received_ms, traceparent, receipts, priority, owner = (
+        row
+    )
     packed = octets(index)
     return NewEvent(
         message_id=octets(message_id),
@@ -286,7 +292,9 @@ def _event(row: Row) -> NewEvent:
         index=content_pb.Index.FromString(packed) if packed else None,
         received_ms=number(received_ms),
         traceparent=text(traceparent),
-        receipts_from=tuple(text(receipts_from).split()),
+        receipts_from=tuple(text(receipts).split()),
+        priority=Priority(number(priority)),
+        on_behalf_of=text(owner),
     )
 
 

@@ -50,9 +50,10 @@ class StepCall:
 
 
 Act = Callable[[StepCall, S], Awaitable[S | None]]
-"""Does something elsewhere; returns the new state, or None when it stays as it is. Errors: `StepRefused` and what a
-service refuses turn the saga round; `NoInstance`, `NoResponders` and `Overloaded` are tried again; after any other
-error the action may have had its effect: it is tried again with the same key and in the end undone."""
+"""Does something elsewhere; returns the new state, or None when it stays as it is. Errors: `StepRefused`,
+`CallRefused`, `InvalidRequest` and `NotFoundThere` turn the saga round, with nothing to undo here; so does any other
+`CallFailed`, but this action is undone as well. `NoInstance`, `NoResponders` and `Overloaded` are tried again. After
+any other error the action may have had its effect: it is tried again with the same key, and in the end undone."""
 
 LocalAct = Callable[[OutboxTransaction, StepCall, S], Awaitable[S | None]]
 """Writes the user's rows and publishes, in the very transaction that records the step: it happens exactly once."""

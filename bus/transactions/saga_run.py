@@ -114,6 +114,8 @@ class SagaRun:
         )  # fmt: skip
         if ended.known is Known.REFUSED:
             return machine.refused(self._plan, progress, ended.code, now_ms)
+        if ended.known is Known.GIVEN_UP:
+            return machine.given_up(self._plan, progress, ended.code, now_ms, self._tools.chance)
         return machine.failed(
             self._plan,
             progress,

@@ -25,7 +25,7 @@ from bus.transactions.outbox import Outbox, OutboxTransaction
 from bus.transactions.participant import Participant
 from bus.transactions.relay import Relay, RelaySettings
 from bus.transactions.runner import RunnerSettings, SagaRunner
-from bus.transactions.saga import LocalStep, Saga, Step, StepCall
+from bus.transactions.saga import LocalStep, Saga, Step, StepCall, StepRefused
 from schemas.errors import DeadlineExceeded, Unavailable
 from tests.unit.bus.events.kit import LoopClock
 
@@ -183,7 +183,10 @@ class System:
             requests.append(self._send(call, visit, refuses=False))
         if chaos.happens(chaos.lost):
             raise DeadlineExceeded("no answer came")
-        await asyncio.shield(requests[0])
+        try:
+            await asyncio.shield(requests[0])
+        except CallFailed as refusal:
+            raise StepRefused(refusal.reason) from None
         return visit.model_copy(update={"taken": [*visit.taken, self.name]})
 
     def _send(self, call: StepCall, visit: Visit, *, refuses: bool) -> asyncio.Task[bytes]:

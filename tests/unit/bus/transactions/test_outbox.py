@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from bus.events.protocol import NewEvent
+from bus.flow.priority import Priority
 from bus.transactions.outbox import Outbox, OutboxRows
 from bus.transactions.sqlite import SqliteDatabase
 from schemas.clock import FakeClock
@@ -65,7 +67,7 @@ async def test_nothing_of_a_failed_transaction_stays(outbox: Outbox) -> None:
 
 
 async def test_an_event_keeps_everything_it_has(outbox: Outbox, database: SqliteDatabase) -> None:
-    index = content_pb.Index()
+    index = content_pb.Index(control_id="C1")
     sent = event(
         1,
         partition=17,
@@ -74,16 +76,19 @@ async def test_an_event_keeps_everything_it_has(outbox: Outbox, database: Sqlite
         received_ms=5,
         traceparent="00-a-b-01",
         receipts_from=("his-out", "lab"),
+        priority=Priority.STAT,
+        on_behalf_of="scheduler",
     )
+    plain = NewEvent(subject="evt.north.raw.x.1", type="", body=b"")
+    for one in fields(NewEvent):
+        assert getattr(sent, one.name) != getattr(plain, one.name), f"{one.name} is not tested here"
     async with outbox.transaction() as transaction:
         assert transaction.publish(sent) == bytes(range(16))
     rows = OutboxRows(database)
     (waiting,) = await rows.waiting(limit=10, without=[])
     assert (waiting.lane, waiting.size) == (17, len(sent.body))
     (kept,) = (await rows.read([waiting.seq])).values()
-    assert kept.subject == sent.subject
-    assert (kept.received_ms, kept.traceparent) == (5, "00-a-b-01")
-    assert kept.receipts_from == ("his-out", "lab")
+    assert kept == sent
 
 
 async def test_a_connection_of_the_users_own_carries_the_event_in_its_transaction(

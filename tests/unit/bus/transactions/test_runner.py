@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from bus.clock import SystemClock
-from bus.services.protocol import CallFailed, NoInstance
+from bus.services.protocol import CallFailed, NoInstance, NotFoundThere
 from bus.telemetry.counters import Counters
 from bus.transactions.inbox import Inbox
 from bus.transactions.machine import FINISHED, Status
@@ -106,7 +106,9 @@ async def test_the_state_travels_through_the_steps(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "refusal", [StepRefused("none_free"), CallFailed("none_free", "")], ids=lambda one: one.code
+    "refusal",
+    [StepRefused("none_free"), NotFoundThere("none_free", "")],
+    ids=lambda one: one.code,
 )
 async def test_a_refused_step_turns_the_saga_round(house: House, refusal: MeshError) -> None:
     hospital = Hospital(trouble=refuse_at("orders", refusal))
@@ -131,6 +133,16 @@ async def test_a_step_in_doubt_is_undone_as_well(house: House) -> None:
     assert (view.status, view.cause) == (Status.COMPENSATED, "orders:unavailable")
     assert hospital.log == ["act bed", "act orders", "undo orders", "undo bed"]
     assert house.counters.get("saga_step_failed", reason="unavailable") == 3
+
+
+async def test_a_service_that_failed_in_its_own_words_is_undone_as_well(house: House) -> None:
+    hospital = Hospital(trouble=refuse_at("orders", CallFailed("internal", "")))
+    saga = admission(hospital)
+    runner = await house.runner(saga)
+    view = await ended(runner, await runner.begin(saga, PATIENT))
+    assert (view.status, view.cause) == (Status.COMPENSATED, "orders:internal")
+    assert hospital.log == ["act bed", "undo orders", "undo bed"]
+    assert house.counters.get("saga_step_failed") == 1
 
 
 async def test_a_step_that_surely_did_nothing_is_not_undone(house: House) -> None:
