@@ -49,12 +49,13 @@ class Suspicion:
         self._judge(load, now_s)
 
     def resume(self, now_s: float, *, patience_s: float = 0.0) -> None:
-        """Begin to wait anew: the silence so far was ours, and it may last for `patience_s` more."""
+        """Begin to wait anew: the silence so far was ours, and it may last for `patience_s` more.
+
+        One that is wedged stays so: its next heartbeat tells whether it has answered meanwhile.
+        """
         self._detector.resume(now_s)
         self._begins = True
         self.due_s = self._detector.due_s(self._settings.phi) + patience_s
-        self.still_since_s = now_s
-        self._wedged = False
 
     def answered_now(self, load: Load, now_s: float) -> None:
         """A response came: it answers."""
