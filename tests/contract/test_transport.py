@@ -163,6 +163,71 @@ async def test_closed_subscription_hands_over_what_had_arrived_and_nothing_more(
     assert len(inbox.messages) == 1
 
 
+async def test_member_that_leaves_its_group_hands_over_what_it_was_given(carrier: Carrier) -> None:
+    sender, leaving, staying = [await carrier.connect() for _ in range(3)]
+    gone, kept = Inbox(), Inbox()
+    subscription = await leaving.messenger.subscribe("work", gone, queue="q")
+    await staying.messenger.subscribe("work", kept, queue="q")
+
+    async def send() -> None:
+        for i in range(2000):
+            await sender.messenger.publish("work", b"%d" % i)
+            if i % 10 == 0:
+                await asyncio.sleep(0)
+
+    sending = asyncio.ensure_future(send())
+    await gone.get(1)
+    await subscription.close()
+    await sending
+    await kept.until(lambda: len(gone.messages) + len(kept.messages) >= 2000, "every message")
+    assert sorted(int(m.payload) for m in gone.messages + kept.messages) == list(range(2000))
+
+
+async def test_message_is_sent_without_waiting_in_its_order(transport: Transport) -> None:
+    inbox = Inbox()
+    await transport.messenger.subscribe("a", inbox)
+    await transport.messenger.publish("a", b"0")
+    for i in range(1, 100):
+        transport.messenger.send("a", b"%d" % i, reply=f"r.{i}", headers={"N": str(i)})
+    await transport.messenger.publish("a", b"100")
+    assert [int(m.payload) for m in await inbox.get(101)] == list(range(101))
+    assert inbox.messages[7] == Incoming(subject="a", payload=b"7", reply="r.7", headers={"N": "7"})
+
+
+async def test_sending_without_waiting_says_at_once_what_cannot_be_sent(carrier: Carrier) -> None:
+    transport, limited = await carrier.connect(), await carrier.connect_limited()
+    with pytest.raises(PayloadTooLarge, match="max_payload"):
+        transport.messenger.send("a", bytes(9 * 1024 * 1024))
+    limited.messenger.send("secret.x", b"the server refuses it, and tells nobody at the call")
+    await limited.messenger.publish("open", b"")
+    await carrier.cut()
+    await _until_lost(transport)
+    with pytest.raises(Unavailable):
+        transport.messenger.send("a", b"")
+    await transport.close()
+    with pytest.raises(Closed):
+        transport.messenger.send("a", b"")
+
+
+async def test_request_given_up_by_its_caller_disturbs_no_other(transport: Transport) -> None:
+    held = Inbox()
+    await transport.messenger.subscribe("rpc.held", held)
+    await transport.messenger.subscribe("rpc.echo", Answering(transport))
+    given_up, waiting = [
+        asyncio.ensure_future(transport.messenger.request("rpc.held", name, timeout_s=DEADLINE_S))
+        for name in (b"given up", b"waiting")
+    ]
+    for message in await held.get(2):
+        if message.payload == b"given up":
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+        await transport.messenger.publish(message.reply, message.payload)
+    assert (await waiting).payload == b"waiting"
+    echo = await transport.messenger.request("rpc.echo", b"fine", timeout_s=DEADLINE_S)
+    assert echo.payload == b"fine"
+
+
 async def test_refused_subject_raises_at_the_call_that_used_it(carrier: Carrier) -> None:
     limited = await carrier.connect_limited()
     await limited.messenger.publish("open", b"")

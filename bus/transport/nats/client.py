@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 
+from bus.transport.nats.hooks import abandon
 from bus.transport.nats.options import Credentials, NatsOptions
 from bus.transport.nats.wire import Wire
 
@@ -38,7 +39,9 @@ class Generation:
         self.reason = reason
         self.dead.set()
         if self.wire is not None:
-            self.wire.end(stalled=reason == STALLED)
+            self.wire.end()
+        if reason == STALLED:
+            abandon(self.client)  # else nats-py waits until the socket has sent what it holds
         if self.ended is not None:
             self.ended()
 
@@ -67,6 +70,14 @@ class Generation:
             closed_cb=ended,
             **options,
         )
+
+    async def shut(self) -> None:
+        """Take leave of the server, and let go of the socket in any case."""
+        try:
+            await self.client.close()
+        finally:
+            abandon(self.client)
+        await asyncio.sleep(0)  # asyncio closes what was let go in the next turn
 
 
 def client_options(

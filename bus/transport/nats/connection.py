@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import ssl
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -116,7 +117,7 @@ class Connection(Link):
         self.tell_lost()
         if self._generation is not None:
             self._generation.end("closed")
-            await asyncio.wait([self._spawn(self._generation.client.close())], timeout=_CLOSE_S)
+            await asyncio.wait([self._spawn(self._generation.shut())], timeout=_CLOSE_S)
         await self._end(self._background)
 
     async def _end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -149,7 +150,7 @@ class Connection(Link):
             if (
                 self.state is LinkState.CLOSED
             ):  # closed meanwhile, and the cancellation was swallowed
-                self._spawn(generation.client.close())
+                self._spawn(generation.shut())
                 return
             self._adopt(generation)
 
@@ -174,7 +175,7 @@ class Connection(Link):
         _log.warning("link_lost", instance=self.name, reason=generation.reason)
         self.tell_lost()
         # A stalled socket can hold close() up for minutes; the next connection does not wait for it.
-        self._spawn(generation.client.close())
+        self._spawn(generation.shut())
 
     async def _watch(self, generation: Generation) -> None:
         """Return when the client is dead."""
@@ -219,10 +220,10 @@ class Connection(Link):
                 await self._log_in(generation, server)
                 await self._subscribe_again(generation)
         except (OSError, nats.errors.Error, TimeoutError, MeshError, ValueError) as error:
-            self._spawn(generation.client.close())
+            self._spawn(generation.shut())
             raise from_client(generation.last_error or error, what="connect to NATS") from error
         except BaseException:
-            self._spawn(generation.client.close())
+            self._spawn(generation.shut())
             raise
         self._born = generation.number
         self._learn_servers(generation.client)
@@ -262,6 +263,7 @@ class Connection(Link):
                     pending_bytes=self.options.pending_bytes,
                     failed=self._handler_failed,
                     broken=generation.end,
+                    nonsense=functools.partial(self._not_understood, generation),
                     round_trip=round_trip,
                 )
             except HookMissing as missing:
@@ -280,6 +282,11 @@ class Connection(Link):
         for hook in missing:
             self.counters.add("fast_path_unavailable", who=self.name, reason=hook)
         _log.warning("fast_path_unavailable", instance=self.name, reason="; ".join(missing))
+
+    def _not_understood(self, generation: Generation, reason: str) -> None:
+        """The server said what is no NATS protocol: the connection cannot be read any further."""
+        self.counters.add("protocol_error", who=self.name, reason=reason)
+        generation.end("protocol_error")
 
     def _handler_failed(self, error: Exception) -> None:
         self.counters.add("client_error", who=self.name, reason=type(error).__name__)

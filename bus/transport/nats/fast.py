@@ -24,6 +24,7 @@ class FastWire(Writer):
         pending_bytes: int,
         failed: Callable[[Exception], None],
         broken: Callable[[str], None],
+        nonsense: Callable[[str], None],
         round_trip: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(
@@ -37,7 +38,7 @@ class FastWire(Writer):
         self._ids = itertools.count(1)
 
         def make(control: ControlParser) -> Parser:
-            return Parser(control, failed=failed, broken=broken)
+            return Parser(control, failed=failed, broken=nonsense)
 
         self._handlers = hooks.take_parser(client, make).handlers
 
@@ -68,12 +69,10 @@ class FastWire(Writer):
         finally:
             self._handlers.pop(live, None)
 
-    def end(self, *, stalled: bool) -> None:
-        """Deliver nothing more and wake who waits; what a stalled socket holds is let go."""
+    def end(self) -> None:
+        """Deliver nothing more and wake who waits."""
         self._handlers.clear()
         self.stop()
-        if stalled:
-            self._socket.abort()
 
 
 __all__ = ["FastWire"]

@@ -94,4 +94,11 @@ def take_parser(client: Client, make: Callable[[ControlParser], Parser]) -> Pars
     return parser
 
 
-__all__ = ["HookMissing", "missing", "socket_of", "take_parser"]
+def abandon(client: Client) -> None:
+    """Break a client's socket where it is still open: nats-py leaves it so when its last flush fails."""
+    writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
+    if isinstance(writer, asyncio.StreamWriter):
+        writer.transport.abort()
+
+
+__all__ = ["HookMissing", "abandon", "missing", "socket_of", "take_parser"]

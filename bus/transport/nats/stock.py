@@ -131,7 +131,7 @@ class StockWire:
             if self._dead.is_set():
                 drained.cancel()
 
-    def end(self, *, stalled: bool) -> None:
+    def end(self) -> None:
         """Send nothing more; what arrives is not handed over."""
         self._outbox.clear()
         self._size = 0

@@ -61,8 +61,8 @@ class Wire(Protocol):
         """Stop; with `hand_over` what the server sent before it knew is handled first."""
         ...
 
-    def end(self, *, stalled: bool) -> None:
-        """Deliver nothing more and wake who waits; what a stalled socket holds is let go."""
+    def end(self) -> None:
+        """Deliver nothing more and wake who waits."""
         ...
 
 
