@@ -172,8 +172,10 @@ class Link:
         simulation = self.process.simulation
         if self.is_up and not simulation.happens(self.weather.loss):
             way_s = 0.001 + simulation.chance.random() * 0.01
-            arrives = lambda: self.server.is_up and self.is_up  # noqa: E731
-            simulation.after(way_s, lambda: request() if arrives() else None)
+            simulation.after(way_s, lambda: request() if self._is_whole() else None)
+
+    def _is_whole(self) -> bool:
+        return self.is_up and self.server.is_up
 
     def push(self, do: Do) -> None:
         """Something from the server, in its order."""

@@ -92,6 +92,7 @@ class Member:
         """Join the group. Raises `MeshError`."""
         await self._buckets.watch(self._member_changed, self._partition_changed)
         self._main = asyncio.create_task(self._run(), name=f"{self._group} member")
+        self._main.add_done_callback(self._report)
 
     async def leave(self, *, timeout_s: float) -> bool:
         """Finish what is in hand, release everything and go; False when the time was too short."""
@@ -172,6 +173,9 @@ class Member:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._wake.set()
+        self._report(task)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._counters.add("member_broke", who=self._group)
             _log.error("member_broke", consumer=self._group, **failure_fields(error))
@@ -180,6 +184,7 @@ class Member:
 
     async def _write_member(self, action: WriteMember) -> None:
         member, record = action.member, action.record
+        is_own = member == self.seat.member
         try:
             async with asyncio.timeout(_OPERATION_S):
                 revision = await self._buckets.write_member(member, record, action.revision)
@@ -187,7 +192,7 @@ class Member:
             self._failed("member", error)
             self.seat.member_failed(member, self._now_s())
             return
-        if member != self.seat.member:
+        if not is_own:
             self._counters.add("member_buried", who=self._group, reason="silent")
             _log.warning("member_buried", consumer=self._group, instance=member)
         self.seat.member_written(member, record, revision, self._now_s())
