@@ -10,6 +10,7 @@ BENCHMARKS = (
     "hl7v2_parse",
     "transport",
     "group_commit",
+    "partitions",
     "stages",
     "mllp",
     "balancing",

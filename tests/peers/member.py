@@ -1,8 +1,8 @@
 """A member of a shared consumer as a process of its own: journals when each handler begins and how it ends.
 
 `python tests/peers/member.py --server nats://… --folder … --name a`. Prints `ready`, and ends in good order on SIGTERM.
-A line of the journal: begin or end or cancelled, monotonic seconds (the same clock in every process of a machine), name,
-partition, number, fence.
+A line of the journal: begin or end or cancelled, monotonic seconds (the same clock in every process of a machine),
+name, partition, number, fence.
 """
 
 from __future__ import annotations

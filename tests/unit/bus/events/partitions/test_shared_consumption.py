@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bus.events.partitions.records import PARTITION_BUCKET, PartitionRecord, decode, partition_key
+from bus.events.partitions.view import group_partitions, groups
 from bus.events.protocol import (
     ConsumeSpec,
     ReceivedEvent,
@@ -21,7 +22,7 @@ from bus.events.replays import DeadLetterSummary
 from bus.transport.memory import MemoryBroker
 from schemas.errors import SubjectError
 from tests.hospital import eventually
-from tests.unit.bus.events.kit import Bench, LoopClock, Service, event, run_jumping
+from tests.unit.bus.events.kit import SITE, Bench, LoopClock, Service, event, run_jumping
 
 QUICK = RetryPolicy(max_attempts=2, first_delay_s=0.1, longest_delay_s=0.5)
 
@@ -249,5 +250,48 @@ def test_patterns_that_cannot_be_narrowed_are_refused(tmp_path: Path) -> None:
         await scene.begin()
         with pytest.raises(SubjectError, match="cannot be shared by partition"):
             await scene.member("a", patterns=("evt.north.raw",))
+
+    run_jumping(main())
+
+
+def test_an_operator_sees_who_works_what_and_why_it_moved_and_what_waits(tmp_path: Path) -> None:
+    async def main() -> None:
+        scene = Scene(tmp_path, work_s=1000.0)
+        await scene.begin()
+        hand = await scene.member("a")
+        await scene.publish(range(2), range(2))
+        await scene.until(lambda: scene.at_once == 2)
+        transport = scene.publisher.transport
+        assert await groups(transport) == ("lab",)
+        views = await group_partitions(transport, SITE, "lab")
+        assert [view.partition for view in views] == list(range(64))
+        assert {view.reason for view in views} == {"first"}
+        assert len({view.owner for view in views}) == 1
+        assert [view.lag for view in views[:3]] == [2, 2, 0]
+        here = {view.partition: view for view in hand.consumption.partitions()}
+        assert here[1].owner == views[1].owner
+        assert here[1].fence == views[1].fence
+        await hand.service.events.stop()
+
+    run_jumping(main())
+
+
+def test_a_member_that_loses_its_link_stops_its_handlers_before_another_takes_over(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        scene = Scene(tmp_path, work_s=20.0)
+        await scene.begin()
+        first, second = await scene.member("a"), await scene.member("b")
+        await scene.until(lambda: len(first.held) > 20 and len(second.held | first.held) == 64)
+        await scene.publish(range(1), range(64))
+        await scene.until(lambda: scene.at_once == 64)
+        first.service.transport.disconnect()
+        await scene.until(lambda: second.held == set(range(64)))
+        await scene.until(lambda: len(scene.seen) == 64, within_s=60)
+        assert scene.overlaps == 0
+        assert {name for name, _ in scene.seen} == {"b"}
+        assert scene.bench.counters.get("partition_lost", who="lab", reason="lease_lapsed") > 20
+        await asyncio.gather(first.service.events.stop(), second.service.events.stop())
 
     run_jumping(main())
