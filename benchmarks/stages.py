@@ -157,7 +157,7 @@ async def exchange(port: int, batch: Sequence[bytes]) -> float:
 async def measure(rounds: int) -> dict[str, float]:
     """Median microseconds a message by stage and group size."""
     clock, counters = SystemClock(), Counters()
-    connection = MemoryConnection(SITE, clock, counters)
+    connection = MemoryConnection(SITE, clock, counters, name="stages")
     await connection.start()
     services = Services(connection, clock=clock, counters=counters, chance=random.Random())
     await services.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from adapters.contract import Rights
 from bus.services.caller import Caller
@@ -22,7 +22,6 @@ from medmesh.runtime.services import Service, Services
 from schemas.errors import ConfigurationError
 
 ReplyT = TypeVar("ReplyT")
-ServiceT = TypeVar("ServiceT")
 
 
 class Calling(ABC):
@@ -100,13 +99,13 @@ class Calling(ABC):
         )  # fmt: skip
         return codec_for(reply).decode(answer)
 
-    def client(self, service: type[ServiceT]) -> ServiceT:
+    def client(self, service: type) -> ServiceClient:
         """A declared class as its callers see it: `await mesh.client(BedManager).free(ward)`.
 
         What is returned has the endpoints of the class, without the parameter `call`; see `ServiceClient` for the
         options of each call. Raises `DeclarationError`.
         """
-        return cast("ServiceT", ServiceClient(service, self._ask))
+        return ServiceClient(service, self._ask)
 
     async def _ask(
         self,

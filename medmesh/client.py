@@ -22,8 +22,13 @@ class ServiceClient:
     """
 
     def __init__(self, kind: type, ask: AskT) -> None:
+        self._kind = kind
         for name, declared in endpoints_of(kind).items():
             setattr(self, name, _method(kind, declared, ask))
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        known = ", ".join(sorted(endpoints_of(self._kind)))
+        raise AttributeError(f"{self._kind.__name__} has no endpoint {name}; it has {known}")
 
 
 def _method(kind: type, declared: Endpoint, ask: AskT) -> Callable[..., Awaitable[Any]]:

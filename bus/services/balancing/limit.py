@@ -6,9 +6,9 @@ ratio. The minimum must be measured anew from time to time, or a lasting overloa
 Envoy lets in next to nothing meanwhile; here the limit goes for one window to what, by Little's law, has no queue.
 
 Chosen by simulation (tests/unit/bus/services/balancing/test_limit_choice.py): at 3 times the capacity for 40 s, answers
-within 100 ms as a share of capacity, and p99 of what was admitted. This one: 0.99 to 1.00, 105 to 121 ms (71 ms without
-`brief_s`). Gradient2 against a long-term mean: 0.96 to 0.99, 101 to 115 ms. AIMD: 0.90, 122 ms with a latency bound that
-fits the method, 0.05 with one that does not; and there is one bound for all methods.
+within 100 ms as a share of capacity, and p99 of what was admitted. This one: 0.99 to 1.00, 105 to 121 ms (71 ms
+without `brief_s`). Gradient2 against a long-term mean: 0.96 to 0.99, 101 to 115 ms. AIMD: 0.90, 122 ms with a latency
+bound that fits the method, 0.05 with one that does not; and there is one bound for all methods.
 """
 
 from __future__ import annotations
