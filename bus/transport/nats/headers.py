@@ -17,8 +17,8 @@ _KEY: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NEWLINES: Final = str.maketrans({"\r": " ", "\n": " "})
 _KNOWN_KEYS: Final = 1024
 
-_keys: dict[str, str] = {}
-"""Keys that were checked, as they begin their lines."""
+_last: dict[str, tuple[str, bytes]] = {}
+"""By key its last value and that line: most headers say the same on every message."""
 
 
 class Headers(Mapping[str, str]):
@@ -75,7 +75,7 @@ def encode(headers: Mapping[str, str]) -> bytes:
     """
     if type(headers) is Headers and headers.block.startswith(_FIRST):
         return headers.block
-    return f"NATS/1.0\r\n{_text(headers)}\r\n".encode()
+    return block(lines(headers))
 
 
 def block(body: bytes) -> bytes:
@@ -85,7 +85,23 @@ def block(body: bytes) -> bytes:
 
 def lines(headers: Mapping[str, str]) -> bytes:
     """Header lines, each with its end, as `encode` has them."""
-    return _text(headers).encode()
+    parts = []
+    for key, value in headers.items():
+        last = _last.get(key)
+        parts.append(last[1] if last is not None and last[0] == value else _line(key, value))
+    return b"".join(parts)
+
+
+def _line(key: str, value: str) -> bytes:
+    last = _last.get(key)
+    name = key.strip()
+    if last is None and not _KEY.fullmatch(name):
+        raise SubjectError(f"{key!r} cannot be the name of a header")
+    plain = value.translate(_NEWLINES) if "\n" in value or "\r" in value else value
+    made = f"{name}: {plain}\r\n".encode()
+    if last is not None or len(_last) < _KNOWN_KEYS:
+        _last[key] = (value, made)
+    return made
 
 
 def message_id(value: str) -> bytes:
@@ -93,26 +109,6 @@ def message_id(value: str) -> bytes:
     if "\n" in value or "\r" in value:
         value = value.translate(_NEWLINES)
     return b"Nats-Msg-Id: %b\r\n" % value.encode()
-
-
-def _text(headers: Mapping[str, str]) -> str:
-    keys = _keys
-    items = headers.items()
-    text = "".join([f"{keys.get(key) or _learn(key)}{value}\r\n" for key, value in items])
-    count = len(headers)
-    if text.count("\n") == count and text.count("\r") == count:
-        return text
-    return "".join([f"{_learn(key)}{value.translate(_NEWLINES)}\r\n" for key, value in items])
-
-
-def _learn(key: str) -> str:
-    name = key.strip()
-    if not _KEY.fullmatch(name):
-        raise SubjectError(f"{key!r} cannot be the name of a header")
-    start = f"{name}: "
-    if len(_keys) < _KNOWN_KEYS:
-        _keys[key] = start
-    return start
 
 
 def with_status(headers: Mapping[str, str]) -> bytes:

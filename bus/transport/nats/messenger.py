@@ -52,16 +52,18 @@ class NatsMessenger:
         one round trip; later ones do not. Answers to inboxes are never waited for. `Unavailable` means that the message
         may not have arrived.
         """
-        if subject in self._known or subject.startswith("_INBOX"):
-            wire = self._connection.wire
-            if wire is not None and not wire.full:
-                wire.send(
-                    subject,
-                    payload,
-                    _checked(reply) if reply else b"",
-                    encode(headers) if headers else None,
-                )
-                return
+        wire = self._connection.wire
+        if (
+            wire is not None
+            and not wire.full
+            and (subject in self._known or subject.startswith("_INBOX"))
+        ):
+            if headers or reply:
+                block = encode(headers) if headers else None
+                wire.send(subject, payload, _checked(reply) if reply else b"", block)
+            else:
+                wire.send(subject, payload)
+            return
         await self._publish_patiently(subject, payload, reply, headers)
 
     async def _publish_patiently(

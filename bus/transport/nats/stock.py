@@ -49,7 +49,9 @@ class StockWire:
         """Whether more is under way than `pending_bytes` allows."""
         return self._size + self._client.pending_data_size > self._pending_bytes
 
-    def send(self, subject: str, payload: bytes, reply: bytes, headers: bytes | None) -> None:
+    def send(
+        self, subject: str, payload: bytes, reply: bytes = b"", headers: bytes | None = None
+    ) -> None:
         """Hand over one message; never waits. Raises `SubjectError`, `PayloadTooLarge`."""
         check_subject(subject)
         size = len(payload) + len(headers or b"")

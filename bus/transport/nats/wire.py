@@ -34,7 +34,9 @@ class Wire(Protocol):
         """Whether more is under way than `pending_bytes` allows."""
         ...
 
-    def send(self, subject: str, payload: bytes, reply: bytes, headers: bytes | None) -> None:
+    def send(
+        self, subject: str, payload: bytes, reply: bytes = b"", headers: bytes | None = None
+    ) -> None:
         """Hand over one message; never waits. `reply` and `headers` are believed to be well-formed.
 
         Raises `SubjectError`, `PayloadTooLarge`.
@@ -68,6 +70,8 @@ class Wire(Protocol):
 
 def check_subject(subject: str) -> None:
     """Raise `SubjectError` where a subject could not stand in a protocol line."""
+    if subject and subject.isprintable() and " " not in subject:
+        return
     if not subject or _UNSAFE.search(subject):
         raise SubjectError(f"{subject!r} is no subject: it is empty or has a blank in it")
 

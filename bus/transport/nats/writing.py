@@ -48,12 +48,15 @@ class Writer:
         """The same for HPUB."""
         self._parts: list[bytes] = []
         self._size = 0
-        self._planned = False
+        self._due = 0
+        """From which size on something is to be done: at once, where this turn has no write yet."""
         self._open = True
         self._waiting: list[asyncio.Future[None]] = []
         self._drainer: asyncio.Task[None] | None = None
 
-    def send(self, subject: str, payload: bytes, reply: bytes, headers: bytes | None) -> None:
+    def send(
+        self, subject: str, payload: bytes, reply: bytes = b"", headers: bytes | None = None
+    ) -> None:
         """Add one message; never waits. Raises `SubjectError`, `PayloadTooLarge`."""
         if type(payload) is not bytes:
             payload = bytes(payload)  # it leaves later: what may change until then is copied
@@ -79,8 +82,8 @@ class Writer:
                 self._parts += (start, reply, b" ", first, length, headers, payload, b"\r\n")
             else:
                 self._parts += (start, first, length, headers, payload, b"\r\n")
-        self._size += size + _LINE_BYTES
-        if not self._planned or self._size > _CHUNK_BYTES:
+        self._size = size = self._size + size + _LINE_BYTES
+        if size > self._due:
             self._plan()
 
     def answer(self, subject: bytes, payload: bytes) -> None:
@@ -91,7 +94,7 @@ class Writer:
         """Add a whole protocol message; never waits."""
         self._parts.append(line)
         self._size += len(line)
-        if not self._planned or self._size > _CHUNK_BYTES:
+        if self._size > self._due:
             self._plan()
 
     def _begin(self, word: str, subject: str, known: dict[str, bytes]) -> bytes:
@@ -109,14 +112,14 @@ class Writer:
         )
 
     def _plan(self) -> None:
-        if not self._planned:
-            self._planned = True
-            self._loop.call_soon(self._turn)
-        elif self._size > _CHUNK_BYTES:
+        if self._due:
             self.flush()
+        else:
+            self._due = _CHUNK_BYTES
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._planned = False
+        self._due = 0
         self.flush()
 
     def flush(self) -> None:
