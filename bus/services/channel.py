@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -32,7 +32,6 @@ from schemas.subjects import SiteId, Subject
 
 CALL_TTL_S: Final = 120.0
 """How long a request or a response can be believed: the longest call, and how long a copy of one could be replayed."""
-_CARRIER_GRACE_S: Final = 1.0  # our own deadline comes first, so that one timer decides
 
 
 class Carries(Protocol):
@@ -105,12 +104,7 @@ class SealedChannel:
         self._admit(timeout_s, subject)
         self._in_flight += 1
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._ask(request, subject, at, timeout_s)
-        except TimeoutError as error:
-            if isinstance(error, MeshError):
-                raise
-            raise DeadlineExceeded(f"no answer on {subject} within {timeout_s:.3f} s") from None
+            return await self._ask(request, subject, at, timeout_s)
         finally:
             self._in_flight -= 1
 
@@ -140,14 +134,24 @@ class SealedChannel:
     async def _ask(
         self, request: Request, subject: Subject, site: SiteId, timeout_s: float
     ) -> Response:
+        now_s = asyncio.get_running_loop().time
+        end_s = now_s() + timeout_s
         content = request_content(request, timeout_s=timeout_s)
         plain = Plain(subject=subject, content=content, reply_to=self._answers)
-        sealed = await self._sealer.seal(plain)
+        sealed = await self._sealer.seal(plain, timeout_s=timeout_s)
+        left_s = end_s - now_s()
+        if left_s <= 0:
+            raise DeadlineExceeded(f"sealing for {subject} took all of {timeout_s:.3f} s")
         incoming = await self._transport.messenger.request(
-            subject, sealed.envelope, timeout_s=timeout_s + _CARRIER_GRACE_S
+            subject, sealed.envelope, timeout_s=left_s
         )
         try:
-            envelope = await self._open(incoming)
+            if incoming.headers:
+                _raise_told(incoming.headers)
+            try:
+                envelope = self._opener.open(self._answers, incoming.payload)
+            except Refused as refusal:
+                envelope = await self._open_later(incoming, refusal, end_s)
             _check_binding(envelope, sealed.leaf)
             _check_sender(envelope, site, request.service)
             return read_response(envelope.content)
@@ -155,20 +159,19 @@ class SealedChannel:
             self._counters.add("answer_refused", who=self._service, reason=BadAnswer.code)
             raise
 
-    async def _open(self, incoming: Incoming) -> Envelope:
-        told = error_of_headers(incoming.headers)
-        if told is not None:
-            raise told
+    async def _open_later(self, incoming: Incoming, refusal: Refused, end_s: float) -> Envelope:
         try:
-            try:
-                return self._opener.open(self._answers, incoming.payload)
-            except Refused as refusal:
-                if refusal.reason not in MISSING:
-                    raise
+            if refusal.reason not in MISSING:
+                raise refusal
+            async with asyncio.timeout_at(end_s):
                 return await self._opener.open_later(self._answers, incoming.payload, refusal)
-        except Refused as refusal:
-            self._counters.add("envelope_refused", who=self._service, reason=refusal.reason.value)
-            raise BadAnswer(f"the answer is not believed ({refusal.reason.value})") from None
+        except Refused as final:
+            self._counters.add("envelope_refused", who=self._service, reason=final.reason.value)
+            raise BadAnswer(f"the answer is not believed ({final.reason.value})") from None
+        except TimeoutError as error:
+            if isinstance(error, MeshError):
+                raise
+            raise DeadlineExceeded("the answer came, but not what it is opened with") from None
 
     async def stop(self) -> None:
         """Take no more calls; those that wait to be sealed get `Closed`."""
@@ -183,6 +186,12 @@ def _subject(request: Request, site: SiteId, instance: str) -> Subject:
             site, request.service, request.major, instance, request.method
         )
     return subjects.call(site, request.service, request.major, request.method)
+
+
+def _raise_told(headers: Mapping[str, str]) -> None:
+    told = error_of_headers(headers)
+    if told is not None:
+        raise told
 
 
 def _check_binding(envelope: Envelope, leaf: bytes) -> None:

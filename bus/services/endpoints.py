@@ -39,7 +39,7 @@ _log = logger(__name__)
 class _Hand:
     """One request in hand."""
 
-    __slots__ = ("arrived_s", "envelope", "message", "method", "task")
+    __slots__ = ("arrived_s", "envelope", "is_leaving", "message", "method", "task")
 
     def __init__(self, message: Incoming, method: str, arrived_s: float) -> None:
         self.message = message
@@ -48,6 +48,8 @@ class _Hand:
         self.envelope: Envelope | None = None
         """Set when it was opened: its answer is sealed. Before that nobody gets an answer but in plain words."""
         self.task: asyncio.Task[None] | None = None
+        self.is_leaving = False
+        """Its answer is with the sealer: it stays in hand until that has left, with or without a task."""
 
 
 class Endpoints:
@@ -177,25 +179,33 @@ class Endpoints:
             self._counters.add("answer_lost", who=self._offer.name, reason="too_many")
 
     def _begin(self, hand: _Hand, work: Coroutine[None, None, None]) -> None:
+        self._hold(hand)
         hand.task = asyncio.get_running_loop().create_task(self._guard(hand, work))
-        self._hands.add(hand)
-        self._bytes += len(hand.message.payload)
-        self._idle.clear()
         hand.task.add_done_callback(lambda _: self._ended(hand))
 
-    def _ended(self, hand: _Hand) -> None:
+    def _hold(self, hand: _Hand) -> None:
+        if not self._hands:
+            self._idle.clear()
+        self._hands.add(hand)
+        self._bytes += len(hand.message.payload)
+
+    def _release(self, hand: _Hand) -> None:
         self._hands.discard(hand)
         self._bytes -= len(hand.message.payload)
         if not self._hands:
             self._idle.set()
+
+    def _ended(self, hand: _Hand) -> None:
+        if not hand.is_leaving:
+            self._release(hand)
 
     async def _guard(self, hand: _Hand, work: Coroutine[None, None, None]) -> None:
         try:
             await work
         except Exception as error:  # noqa: BLE001 -- the task's outermost edge: the request ends, the server goes on
             self._crashed(error)
-            if hand.envelope is not None:
-                await self._answers.sealed(hand.message.reply, hand.envelope, _CRASHED)
+            if hand.envelope is not None and not hand.is_leaving:
+                self._leave(hand, hand.envelope, _CRASHED)
 
     # -- sealed ----------------------------------------------------------------------------------
 
@@ -221,8 +231,13 @@ class Endpoints:
         reason = self._not_for_us(hand, envelope)
         if reason:
             self._turn_away(hand, reason)
+            return
+        decided = self._decide(hand, envelope)
+        if isinstance(decided, Answer):
+            self._hold(hand)
+            self._leave(hand, envelope, decided)
         else:
-            self._begin(hand, self._answer(hand, envelope, self._decide(hand, envelope)))
+            self._begin(hand, self._answer(hand, envelope, decided))
 
     def _not_for_us(self, hand: _Hand, envelope: Envelope) -> str:
         """Why an authentic request must not be worked; empty when it may."""
@@ -249,7 +264,18 @@ class Endpoints:
             decided = await self._gate.run(decided)
         elif isinstance(decided, Again):
             decided = await self._gate.wait(decided)
-        await self._answers.sealed(hand.message.reply, envelope, decided)
+        self._leave(hand, envelope, decided)
+
+    def _leave(self, hand: _Hand, envelope: Envelope, answer: Answer) -> None:
+        """Let an answer go; the request is in hand until it has left."""
+        hand.is_leaving = True
+        try:
+            self._answers.sealed(hand.message.reply, envelope, answer, lambda: self._release(hand))
+        except Exception as error:  # noqa: BLE001 -- an answer that cannot be written: the request ends with that word
+            self._crashed(error)
+            self._answers.sealed(
+                hand.message.reply, envelope, _CRASHED, lambda: self._release(hand)
+            )
 
     # -- plain -----------------------------------------------------------------------------------
 
@@ -271,24 +297,22 @@ class Endpoints:
         await self._idle.wait()
 
     async def stop(self, *, answer_s: float) -> int:
-        """Cancel what is in hand and tell its callers; returns how many were cut short."""
-        cut = tuple(self._hands)
+        """Cancel what is in work and tell its callers; returns how many were cut short. Answers that leave may."""
+        cut = [hand for hand in self._hands if not hand.is_leaving]
         tasks = [hand.task for hand in cut if hand.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        told = [
-            self._answers.sealed(
-                hand.message.reply, hand.envelope, self._gate.cut_short(hand.method)
-            )
-            for hand in cut
-            if hand.envelope is not None
-        ]
+        for hand in cut:
+            if hand.envelope is not None and not hand.is_leaving:
+                self._hold(hand)
+                self._leave(hand, hand.envelope, self._gate.cut_short(hand.method))
         try:
             async with asyncio.timeout(answer_s):
-                await asyncio.gather(*told)
+                await self._idle.wait()
         except TimeoutError:
             self._counters.add("answer_lost", who=self._offer.name, reason="stopped")
+        await self._answers.close()
         return len(cut)
 
     def _count_refused(self, reason: str) -> None:

@@ -1,10 +1,15 @@
-"""Sealing for calls: whatever wants to leave in one turn of the event loop goes under one signature. No timer."""
+"""Sealing for calls: whatever wants to leave in one turn of the event loop goes under one signature. No timer.
+
+What is more than one batch leaves batch by batch, each on its way before the next is sealed: so both ends, and the
+carrier, work at the same time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -12,7 +17,7 @@ from google.protobuf.message import DecodeError
 from bus.envelope.seals import Seals
 from bus.envelope.types import EpochId, Plain, SealedEnvelope
 from bus.telemetry.counters import Counters
-from schemas.errors import Closed, MeshError, ResourceExhausted
+from schemas.errors import Closed, DeadlineExceeded, MeshError, ResourceExhausted
 from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as envelope_pb
 
 MAX_BATCH: Final = 64
@@ -28,8 +33,39 @@ class Sealed(NamedTuple):
     leaf: bytes
 
 
-_Waiting = tuple[Plain, "asyncio.Future[Sealed]"]
-_Ready = tuple[Sealed, "asyncio.Future[Sealed]"]
+Done = Callable[[Sealed | MeshError], None]
+"""Takes the message, or why there is none. Must not raise."""
+
+
+class _Waiting(NamedTuple):
+    """One message that is to be sealed, and who wants it: `future`, or `done`."""
+
+    plain: Plain
+    future: asyncio.Future[Sealed] | None = None
+    done: Done | None = None
+    timeout_s: float = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return self.future is None or not self.future.done()
+
+    def give(self, sealed: Sealed) -> None:
+        """Hand it over."""
+        if self.done is not None:
+            self.done(sealed)
+        elif self.future is not None and not self.future.done():
+            self.future.set_result(sealed)
+
+    def fail(self, error: MeshError) -> None:
+        """Tell why there is none."""
+        if self.done is not None:
+            self.done(error)
+        elif self.future is not None and not self.future.done():
+            self.future.set_exception(error)
+
+
+_Ready = tuple[Sealed, _Waiting]
 
 
 class _Package:
@@ -67,54 +103,79 @@ class TurnSealer:
         self._held = 0
         self._closed = False
 
-    def seal(self, plain: Plain) -> asyncio.Future[Sealed]:
+    def seal(self, plain: Plain, *, timeout_s: float = 0.0) -> asyncio.Future[Sealed]:
         """Seal with all that is asked for in this turn. Cancelling the future leaves the message out if it still can.
 
-        Raises `ResourceExhausted`, `Closed`; the future raises what `Seals.seal` and `publish_package` raise.
+        Where a key package must be stored first, that is waited for `timeout_s` (0: as long as it takes).
+        Raises `ResourceExhausted`, `Closed`; the future raises what `Seals.seal` and `publish_package` raise, and
+        `DeadlineExceeded`.
         """
+        future: asyncio.Future[Sealed] = asyncio.get_running_loop().create_future()
+        self._add(_Waiting(plain, future=future, timeout_s=timeout_s))
+        return future
+
+    def seal_then(self, plain: Plain, done: Done) -> None:
+        """As `seal`, but `done` is told at once when it is sealed: no task has to wake up.
+
+        Raises `ResourceExhausted`, `Closed`.
+        """
+        self._add(_Waiting(plain, done=done))
+
+    def _add(self, waiting: _Waiting) -> None:
         if self._closed:
             raise Closed(f"{self._seals.service} seals no more calls")
         if len(self._turn) + self._held >= self._max_waiting:
             self._counters.add("call_not_sealed", who=self._seals.service, reason="queue_full")
             raise ResourceExhausted(f"{self._max_waiting} messages wait to be sealed: the bound")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Sealed] = loop.create_future()
         if not self._turn:
-            loop.call_soon(self._flush)
-        self._turn.append((plain, future))
-        return future
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._turn.append(waiting)
 
     def _flush(self) -> None:
-        turn, self._turn = self._turn, []
-        wanted = [one for one in turn if not one[1].done()]
-        for at in range(0, len(wanted), self._max_batch):
-            self._seal(wanted[at : at + self._max_batch])
+        wanted = [one for one in self._turn if one.is_wanted]
+        batch, self._turn = wanted[: self._max_batch], wanted[self._max_batch :]
+        if batch:
+            self._seal(batch)
+        if self._turn:
+            # two turns on: in the first who waits sends, in the second the carrier writes what was sent
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._flush)
 
     def _seal(self, batch: Sequence[_Waiting]) -> None:
         try:
-            sealed = self._seals.seal([plain for plain, _ in batch])
+            sealed = self._seals.seal([one.plain for one in batch])
         except MeshError as error:
             if len(batch) == 1:
-                batch[0][1].set_exception(error)
+                batch[0].fail(error)
                 return
             for one in batch:  # one that may not be sealed must not refuse its neighbours
                 self._seal([one])
             return
         for epoch, raw in sealed.key_packages:
             self._packages[epoch] = _Package(raw)
-        for (_, future), envelope, leaf in zip(batch, sealed.envelopes, sealed.leaves, strict=True):
-            self._settle((Sealed(envelope, leaf), future))
+        for one, envelope, leaf in zip(batch, sealed.envelopes, sealed.leaves, strict=True):
+            ready = Sealed(envelope, leaf)
+            if self._packages:
+                self._settle(ready, one)
+            else:
+                one.give(ready)
 
-    def _settle(self, ready: _Ready) -> None:
-        package = self._packages.get(_epoch_of(ready[0].envelope)) if self._packages else None
+    def _settle(self, ready: Sealed, waiting: _Waiting) -> None:
+        epoch = _epoch_of(ready.envelope)
+        package = self._packages.get(epoch)
         if package is None:
-            ready[1].set_result(ready[0])
+            waiting.give(ready)
             return
-        package.held.append(ready)
+        package.held.append((ready, waiting))
         self._held += 1
+        loop = asyncio.get_running_loop()
+        if waiting.timeout_s > 0:
+            late = DeadlineExceeded(f"not sealed within {waiting.timeout_s:.3f} s: no key package")
+            timer = loop.call_later(waiting.timeout_s, waiting.fail, late)
+            if waiting.future is not None:
+                waiting.future.add_done_callback(partial(_cancel, timer))
         if package.task is None:
-            epoch = _epoch_of(ready[0].envelope)
-            package.task = asyncio.get_running_loop().create_task(self._publish(epoch, package))
+            package.task = loop.create_task(self._publish(epoch, package))
 
     async def _publish(self, epoch: EpochId, package: _Package) -> None:
         """Store one key package, then let go of what waits for it; it is tried again with the next message."""
@@ -128,13 +189,11 @@ class TurnSealer:
             self._packages.pop(epoch, None)
         held, package.held, package.task = package.held, [], None
         self._held -= len(held)
-        for sealed, future in held:
-            if future.done():
-                continue
+        for sealed, waiting in held:
             if error is None:
-                future.set_result(sealed)
+                waiting.give(sealed)
             else:
-                future.set_exception(error)
+                waiting.fail(error)
         self._forget_old()
 
     def _forget_old(self) -> None:
@@ -153,12 +212,17 @@ class TurnSealer:
         await asyncio.gather(*tasks, return_exceptions=True)
         held = [ready[1] for package in self._packages.values() for ready in package.held]
         turn, self._turn = self._turn, []
-        for future in (*held, *(one[1] for one in turn)):
-            if not future.done():
-                future.set_exception(Closed("stopped before it was sealed"))
-                future.exception()  # whoever has left need not hear of it
+        for waiting in (*held, *turn):
+            if waiting.is_wanted:
+                waiting.fail(Closed("stopped before it was sealed"))
+                if waiting.future is not None:
+                    waiting.future.exception()  # whoever has left need not hear of it
         self._packages.clear()
         self._held = 0
+
+
+def _cancel(timer: asyncio.TimerHandle, _: object) -> None:
+    timer.cancel()
 
 
 def _epoch_of(envelope: bytes) -> EpochId:
@@ -170,4 +234,4 @@ def _epoch_of(envelope: bytes) -> EpochId:
         return EpochId(b"")
 
 
-__all__ = ["MAX_BATCH", "MAX_WAITING", "Sealed", "TurnSealer"]
+__all__ = ["MAX_BATCH", "MAX_WAITING", "Done", "Sealed", "TurnSealer"]
