@@ -55,7 +55,7 @@ BUDGETS: Final = {
     "publish_headers": 3.0,
     "subscribe": 2.0,
     "request": 2.0,
-    "respond": 2.0,
+    "respond": None,
     "store": None,
     "pull": 5.0,
 }
@@ -178,16 +178,22 @@ class Countdown:
 # -- nats-py as its documentation says ---------------------------------------------------------------
 
 
+async def settle(client: Client) -> None:
+    """Return when the server has taken in everything: nats-py writes the ping of a flush ahead of what is queued."""
+    await client.flush()
+    await client.flush()
+
+
 async def plain_publish(bench: Bench, count: int) -> None:
     for _ in range(count):
         await bench.plain.publish("bench.out", BODY)
-    await bench.plain.flush()
+    await settle(bench.plain)
 
 
 async def plain_publish_headers(bench: Bench, count: int) -> None:
     for _ in range(count):
         await bench.plain.publish("bench.out", BODY, headers=HEADERS)
-    await bench.plain.flush()
+    await settle(bench.plain)
 
 
 async def plain_subscribe(bench: Bench, count: int) -> None:
@@ -197,7 +203,7 @@ async def plain_subscribe(bench: Bench, count: int) -> None:
         countdown.one()
 
     subscription = await bench.plain.subscribe("bench.in.plain", cb=arrived)
-    await bench.plain.flush()
+    await settle(bench.plain)
     await bench.peer.order({"do": "publish", "subject": "bench.in.plain", "count": count})
     await countdown.wait()
     await subscription.unsubscribe()
@@ -212,7 +218,7 @@ async def plain_respond(bench: Bench, count: int) -> None:
         await message.respond(BODY)
 
     subscription = await bench.plain.subscribe("bench.rpc.plain", cb=answer)
-    await bench.plain.flush()
+    await settle(bench.plain)
     await bench.peer.order({"do": "ask", "subject": "bench.rpc.plain", "count": count})
     await subscription.unsubscribe()
 
@@ -232,7 +238,7 @@ async def plain_pull(bench: Bench, count: int) -> None:
         for message in await subscription.fetch(min(100, left), timeout=_DEADLINE_S):
             await message.ack()
             left -= 1
-    await bench.plain.flush()
+    await settle(bench.plain)
     await subscription.unsubscribe()
 
 
