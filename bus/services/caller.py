@@ -82,7 +82,7 @@ class Caller:
             timeout_s = min(timeout_s, parent.left_s())
         service = self._service(request.service, request.major)
         call = Call(
-            request if request.id else replace(request, id=self._chance.randbytes(_ID_BYTES)),
+            request if request.id else _named(request, self._chance.randbytes(_ID_BYTES)),
             service,
             self._clock.monotonic_s() + timeout_s,
             idempotent,
@@ -332,6 +332,21 @@ class Caller:
                 RetryBudget(settings.hedges, now_s),
             )
         return service
+
+
+def _named(request: Request, call_id: bytes) -> Request:
+    """The request with an id: `dataclasses.replace` takes three times as long, in every call."""
+    return Request(
+        service=request.service,
+        major=request.major,
+        method=request.method,
+        type=request.type,
+        body=request.body,
+        id=call_id,
+        attempt=request.attempt,
+        priority=request.priority,
+        traceparent=request.traceparent,
+    )
 
 
 def _nobody(call: Call) -> NoInstance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 from bus.services.protocol import CallContext
 
@@ -16,14 +16,24 @@ def current_call() -> CallContext | None:
     return _current.get()
 
 
+def enter(call: CallContext | None) -> Token[CallContext | None]:
+    """Work a call until `leave`: tasks that begin meanwhile inherit its deadline and its trace."""
+    return _current.set(call)
+
+
+def leave(token: Token[CallContext | None]) -> None:
+    """Work what was worked before `enter`."""
+    _current.reset(token)
+
+
 @contextmanager
 def working(call: CallContext | None) -> Iterator[None]:
     """Work a call: tasks that begin in here inherit its deadline and its trace."""
-    token = _current.set(call)
+    token = enter(call)
     try:
         yield
     finally:
-        _current.reset(token)
+        leave(token)
 
 
 def detached() -> AbstractContextManager[None]:
@@ -31,4 +41,4 @@ def detached() -> AbstractContextManager[None]:
     return working(None)
 
 
-__all__ = ["current_call", "detached", "working"]
+__all__ = ["current_call", "detached", "enter", "leave", "working"]

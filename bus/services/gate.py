@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from bus.envelope.types import Envelope
 from bus.events.content import UnreadableContent
@@ -26,8 +25,7 @@ STOPPED: Final = Answer(status=pb.REPLY_STATUS_FAILED, code="stopped")
 _ANY_TYPE: Final = "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """A request that `Admission` let in: `Gate.run` must follow."""
 
     method: Method
@@ -37,9 +35,12 @@ class Work:
     key: Key | None
     """Under which its answer is kept for second tries; None where the method may act twice."""
 
+    def __repr__(self) -> str:
+        """Without the body, which is protected data."""
+        return f"Work(method={self.method.name!r}, {len(self.body)} bytes)"
 
-@dataclass(frozen=True, slots=True)
-class Again:
+
+class Again(NamedTuple):
     """A second try of a call that must not act twice: it gets the answer of the first."""
 
     key: Key

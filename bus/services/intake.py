@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from functools import lru_cache
+from typing import ClassVar, Final, NamedTuple
 
 from bus.envelope.types import Envelope
 from bus.events.content import service_name
@@ -25,8 +25,7 @@ class NotForUs(MeshError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(NamedTuple):
     """When a request came, and until when it is worth working. Seconds, on the event loop's scale."""
 
     arrived_s: float
@@ -42,13 +41,19 @@ class Timing:
 
 def check_reply(envelope: Envelope) -> None:
     """An answer is sealed for the caller's own answer subject, whatever the request asks for. Raises `NotForUs`."""
-    parts = envelope.sender.service.split("/")
-    try:
-        own = subjects.answers(SiteId(parts[-2]), parts[-1]) if len(parts) >= _SPIFFE_PARTS else ""
-    except SubjectError:
-        own = ""
+    own = _answers_of(envelope.sender.service)
     if not own or envelope.reply_to != own:
         raise NotForUs("answers_elsewhere")
+
+
+@lru_cache(maxsize=1024)
+def _answers_of(service: str) -> str:
+    """Where a service (SPIFFE id) has its answers sent; empty when it has no such place."""
+    parts = service.split("/")
+    try:
+        return subjects.answers(SiteId(parts[-2]), parts[-1]) if len(parts) >= _SPIFFE_PARTS else ""
+    except SubjectError:
+        return ""
 
 
 def check_age(envelope: Envelope, *, started_ms: int, max_skew_s: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from bus.events.content import MESSAGE_ID_BYTES, UnreadableContent, body_of
 from bus.services.protocol import (
@@ -31,6 +31,7 @@ INTERNAL: Final = "internal"
 _CODE: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _MAX_TYPE_CHARS: Final = 255
 _MAX_U32: Final = (1 << 32) - 1
+_NUMBERS: Final = {priority: pb.Priority.ValueType(priority.value) for priority in Priority}
 _PRIORITIES: Final = {priority.value: priority for priority in Priority}
 
 
@@ -40,18 +41,21 @@ class BadRequest(MeshError, ValueError):
     code: ClassVar[str] = "bad_request"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """One request as the server reads it."""
 
     id: bytes
     type: str
-    body: bytes = field(repr=False)
+    body: bytes
     timeout_s: float
     """How long its caller waits, counted from the sealing."""
     attempt: int = 1
     priority: Priority = Priority.ROUTINE
     traceparent: str = ""
+
+    def __repr__(self) -> str:
+        """Without the body, which is protected data."""
+        return f"Asked(id={self.id.hex()!r}, type={self.type!r}, {len(self.body)} bytes)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ def request_content(request: Request, *, timeout_s: float) -> pb.Content:
         call=pb.Call(
             timeout_ms=min(max(1, round(timeout_s * 1000)), _MAX_U32),
             attempt=request.attempt,
-            priority=pb.Priority.ValueType(request.priority.value),
+            priority=_NUMBERS[request.priority],
         ),
     )
 
@@ -92,16 +96,18 @@ def read_request(content: pb.Content) -> Asked:
     """What a request says. Raises `BadRequest`, and `UnreadableContent` for a body that cannot be decoded here."""
     if len(content.id) != MESSAGE_ID_BYTES:
         raise BadRequest(f"the id has {len(content.id)} bytes; {MESSAGE_ID_BYTES} are needed")
-    if not content.HasField("call") or not content.call.timeout_ms:
-        raise BadRequest("it does not say how long its caller waits")
-    if len(content.type) > _MAX_TYPE_CHARS:
-        raise BadRequest(f"the type has {len(content.type)} characters")
     call = content.call
+    timeout_ms = call.timeout_ms
+    if not timeout_ms:  # 0 as well when there is no `call` at all
+        raise BadRequest("it does not say how long its caller waits")
+    kind = content.type
+    if len(kind) > _MAX_TYPE_CHARS:
+        raise BadRequest(f"the type has {len(kind)} characters")
     return Asked(
         id=content.id,
-        type=content.type,
+        type=kind,
         body=body_of(content),
-        timeout_s=call.timeout_ms / 1000,
+        timeout_s=timeout_ms / 1000,
         attempt=max(1, call.attempt),
         # a class that a later version adds is worked as routine
         priority=_PRIORITIES.get(call.priority, Priority.ROUTINE),

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Final
 
-from bus.services.context import working
+from bus.services.context import enter, leave
 from bus.services.protocol import Admission, CallContext, Load, Method, Offer
 from bus.services.stats import MethodStats
 from bus.services.wire import INTERNAL, Answer, answer_to
@@ -81,10 +81,10 @@ class Handlers:
         self, method: Method, body: bytes, call: CallContext, deadline_s: float
     ) -> Answer:
         limit = asyncio.timeout_at(deadline_s)
+        token = enter(call)
         try:
-            with working(call):
-                async with limit:
-                    return Answer(type=method.response_type, body=await _run(method, body, call))
+            async with limit:
+                return Answer(type=method.response_type, body=await _run(method, body, call))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -96,6 +96,8 @@ class Handlers:
                 return self._failed(method, late, "")
             answer = answer_to(error, may_repeat=method.is_idempotent)
             return self._failed(method, answer, type(error).__name__)
+        finally:
+            leave(token)
 
     def _failed(self, method: Method, answer: Answer, error_type: str) -> Answer:
         self._counters.add("call_failed", who=self._service, reason=answer.code)

@@ -74,14 +74,18 @@ class CertificateDirectory:
         if record is None:
             raise Refused(Reason.UNKNOWN_SIGNER, f"no certificate {certificate_id.hex()} is known")
         head, certificate, skew = self._head, record.certificate, self._settings.skew_ms
-        who = f"certificate {certificate_id.hex()} of {certificate.service}"
         if head is not None and certificate_id in head.revoked:
-            raise Refused(Reason.SIGNER_REVOKED, f"{who} is revoked")
+            raise Refused(Reason.SIGNER_REVOKED, f"{_who(certificate)} is revoked")
         if not certificate.not_before_ms - skew <= at_ms <= record.ends_ms + skew:
-            raise Refused(Reason.SIGNER_EXPIRED, f"{who} was not in its window at {at_ms} ms")
-        if not self.fresh and not self._usable_while_stale(record):
             raise Refused(
-                Reason.DIRECTORY_STALE, f"no fresh directory head vouches for {who} at the moment"
+                Reason.SIGNER_EXPIRED, f"{_who(certificate)} was not in its window at {at_ms} ms"
+            )
+        if (
+            head is None or self._clock.now_ms() >= head.expires_ms
+        ) and not self._usable_while_stale(record):
+            raise Refused(
+                Reason.DIRECTORY_STALE,
+                f"no fresh directory head vouches for {_who(certificate)} at the moment",
             )
         return certificate
 
@@ -226,6 +230,10 @@ class CertificateDirectory:
         if one.id not in head.live and one.not_before_ms < head.issued_ms:
             return False
         return record.vouched
+
+
+def _who(certificate: Certificate) -> str:
+    return f"certificate {certificate.id.hex()} of {certificate.service}"
 
 
 def _covers(patterns: tuple[str, ...], narrower: tuple[str, ...]) -> bool:
