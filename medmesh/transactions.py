@@ -9,17 +9,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bus.clock import SystemClock
+from bus.events.protocol import NewEvent
 from bus.transactions.database import Database
 from bus.transactions.inbox import Inbox
 from bus.transactions.machine import Status
 from bus.transactions.outbox import Outbox, OutboxTransaction
 from bus.transactions.participant import Participant
 from bus.transactions.relay import Relay
-from bus.transactions.runner import SagaRunner, SagaView
-from bus.transactions.saga import LocalStep, S, Saga, Step, StepCall, StepRefused
+from bus.transactions.runner import SagaRunner
+from bus.transactions.saga import LocalStep, Saga, Step, StepCall, StepRefused
+from bus.transactions.sagas import Sagas, SagaView
 from bus.transactions.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ _DRAIN_S: Final = 10.0
 class Transactions:
     """Outbox, relay, inbox and sagas of one program on one database; leaving drains and stops them."""
 
-    def __init__(self, mesh: Mesh, database: Database, *, sagas: Sequence[Saga[S]] = ()) -> None:
+    def __init__(self, mesh: Mesh, database: Database, *, sagas: Sequence[Saga[Any]] = ()) -> None:
         clock, chance = SystemClock(), random.SystemRandom()
         self._clock = clock
         self._database = database
@@ -74,6 +76,7 @@ class Transactions:
 __all__ = [
     "Inbox",
     "LocalStep",
+    "NewEvent",
     "Outbox",
     "OutboxTransaction",
     "Participant",
@@ -81,6 +84,7 @@ __all__ = [
     "Saga",
     "SagaRunner",
     "SagaView",
+    "Sagas",
     "SqliteDatabase",
     "Status",
     "Step",

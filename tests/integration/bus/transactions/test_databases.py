@@ -221,6 +221,7 @@ async def test_a_server_that_was_killed_is_unavailable_and_then_used_again(
 ) -> None:
     async with opened(PostgresDatabase(own_server.fresh_database(), wait_s=5)) as database:
         await make_beds(database)
+
         async def add(name: str) -> None:
             async with database.transaction() as transaction:
                 await add_bed(transaction, database, name)
@@ -252,7 +253,10 @@ async def test_sqlite_says_when_another_process_holds_the_file(tmp_path: Path) -
 
 
 async def test_sqlite_writes_to_the_disk_at_each_commit(tmp_path: Path) -> None:
-    async with opened(SqliteDatabase(tmp_path / "ward.db")) as database, database.transaction() as transaction:
+    async with (
+        opened(SqliteDatabase(tmp_path / "ward.db")) as database,
+        database.transaction() as transaction,
+    ):
         modes = [
             (await transaction.fetch(f"pragma {name}"))[0][0]
             for name in ("journal_mode", "synchronous", "secure_delete")

@@ -17,14 +17,9 @@ from bus.telemetry.counters import Counters
 from bus.transactions.inbox import Inbox
 from bus.transactions.machine import FINISHED, Status
 from bus.transactions.outbox import Outbox
-from bus.transactions.runner import (
-    NoSuchSaga,
-    RunnerCondition,
-    RunnerSettings,
-    SagaRunner,
-    SagaView,
-)
+from bus.transactions.runner import RunnerCondition, RunnerSettings, SagaRunner
 from bus.transactions.saga import Saga, StepCall, StepRefused
+from bus.transactions.sagas import NoSuchSaga, SagaView
 from bus.transactions.sqlite import SqliteDatabase
 from schemas.errors import ConfigurationError, MeshError, SubjectError, Unavailable
 from tests.unit.bus.transactions.admission import Admission, Hospital, admission
