@@ -10,6 +10,7 @@ import click
 from medmesh.cli.output import config_option, emit, errors_in_words, json_option, run, set_option
 
 if TYPE_CHECKING:
+    from bus.events.protocol import PartitionView
     from bus.transport.protocol import ConsumerState
     from medmesh.config import Configuration
 
@@ -39,22 +40,72 @@ def list_consumers(config_file: Path | None, flags: tuple[str, ...], *, as_json:
     """List durable consumers with what waits for each."""
     configuration = _configuration(config_file, flags, as_json=as_json)
 
-    async def main() -> dict[str, ConsumerState]:
+    async def main() -> tuple[dict[str, ConsumerState], tuple[str, ...]]:
+        from bus.events.partitions.view import groups
         from bus.events.streams import event_stream
         from medmesh.cli.guest import visiting
 
         async with visiting(configuration, "consumers") as connection:
-            stream = event_stream(configuration.site)
-            return await connection.transport.administration.consumers(stream)
+            transport, stream = connection.transport, event_stream(configuration.site)
+            return await transport.administration.consumers(stream), await groups(transport)
 
+    states, shared = run(main, as_json=as_json)
     adapters = {adapter.config.name for adapter in configuration.adapters}
-    for name, state in sorted(run(main, as_json=as_json).items()):
-        waiting = state.pending + state.unacknowledged
-        kind = "adapter" if name in adapters else "program"
+    waiting: dict[tuple[str, str], int] = {(name, "shared"): 0 for name in shared}
+    for name, state in states.items():
+        group, _, partition = name.rpartition("-p")
+        key = (name, "adapter" if name in adapters else "program")
+        if group in shared and partition.isdigit():
+            key = (group, "shared")
+        waiting[key] = waiting.get(key, 0) + state.pending + state.unacknowledged
+    for (name, kind), count in sorted(waiting.items()):
         if as_json:
-            emit({"name": name, "kind": kind, "waiting": waiting, "ack_floor": state.ack_floor})
+            floor = {} if kind == "shared" else {"ack_floor": states[name].ack_floor}
+            emit({"name": name, "kind": kind, "waiting": count, **floor})
         else:
-            click.echo(f"{name:24} {kind:8} {waiting} events wait")
+            click.echo(f"{name:24} {kind:8} {count} events wait")
+
+
+@command.command("partitions")
+@click.argument("name")
+@config_option
+@set_option
+@json_option
+def partitions(
+    name: str, config_file: Path | None, flags: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Show who works each partition of the shared consumer NAME, what waits, and why it moved last."""
+    configuration = _configuration(config_file, flags, as_json=as_json)
+
+    async def main() -> tuple[PartitionView, ...]:
+        from bus.events.partitions.view import group_partitions
+        from bus.transport.protocol import NotFound
+        from medmesh.cli.guest import visiting
+
+        async with visiting(configuration, "consumers") as connection:
+            found = await group_partitions(connection.transport, configuration.site, name)
+            if not found:
+                raise NotFound(
+                    f"there is no shared consumer {name}: `medmesh consumers ls` lists them"
+                )
+            return found
+
+    for view in run(main, as_json=as_json):
+        if as_json:
+            emit(
+                {
+                    "partition": view.partition,
+                    "owner": view.owner,
+                    "fence": view.fence,
+                    "waiting": view.lag,
+                    "moved_ms": view.moved_ms,
+                    "reason": view.reason,
+                }
+            )
+        else:
+            click.echo(
+                f"{view.partition:3} {view.owner or '(free)':24} {view.lag} events wait  {view.reason}"
+            )
 
 
 @command.command("rm")
@@ -82,12 +133,15 @@ def remove(
         )
 
     async def main() -> None:
+        from bus.events.partitions.view import forget_group
         from bus.events.streams import event_stream
         from bus.transport.protocol import NotFound
         from medmesh.cli.guest import visiting
 
         async with visiting(configuration, "consumers") as connection:
             stream = event_stream(configuration.site)
+            if await forget_group(connection.transport, configuration.site, name):
+                return
             try:
                 await connection.transport.administration.delete_consumer(stream, name)
             except NotFound:

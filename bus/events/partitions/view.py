@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from bus.events.partitions.places import place_name
-from bus.events.partitions.records import PARTITION_BUCKET, PartitionRecord, decode
+from bus.events.partitions.records import (
+    PARTITION_BUCKET,
+    PartitionRecord,
+    decode,
+    group_key,
+)
 from bus.events.protocol import PartitionView
 from bus.events.streams import event_stream
-from bus.transport.protocol import Transport
+from bus.transport.protocol import NotFound, Transport
 from schemas.subjects import SiteId
 
 
@@ -44,4 +51,24 @@ async def group_partitions(
     return tuple(sorted(views, key=lambda view: view.partition))
 
 
-__all__ = ["group_partitions", "groups"]
+async def forget_group(transport: Transport, site: SiteId, group: str) -> bool:
+    """Forget the places of a group that nobody is a member of any more; False when there is none.
+
+    What only it still waits for may be dropped then. Raises `MeshError`.
+    """
+    if group not in await groups(transport):
+        return False
+    for view in await group_partitions(transport, site, group):
+        with contextlib.suppress(NotFound):
+            await transport.administration.delete_consumer(
+                event_stream(site), place_name(group, view.partition)
+            )
+    bucket = await transport.key_value(PARTITION_BUCKET)
+    for key in await bucket.keys():
+        if key.startswith(f"{group}.p."):
+            await bucket.delete(key)
+    await bucket.delete(group_key(group))
+    return True
+
+
+__all__ = ["forget_group", "group_partitions", "groups"]
