@@ -6,19 +6,23 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from bus.clock import SystemClock
+from bus.events.protocol import Outcome, Receipt, ReceivedEvent
 from bus.telemetry.counters import Counters
 from bus.transactions.database import Database, Dialect, Transaction, opened, spelled
-from bus.transactions.inbox import Inbox
-from bus.transactions.outbox import Outbox
+from bus.transactions.inbox import Inbox, StaleFence
+from bus.transactions.outbox import Outbox, OutboxTransaction
+from bus.transactions.participant import Participant
 from bus.transactions.postgres import PostgresDatabase
 from bus.transactions.relay import Relay
 from bus.transactions.sqlite import SqliteDatabase
+from schemas.clock import FakeClock
 from schemas.errors import Closed, ConfigurationError, Unavailable
 from tests.integration.bus.transactions.postgres_server import PostgresServer
 from tests.unit.bus.transactions.kit import PaperMesh, event, received
@@ -262,3 +266,61 @@ async def test_sqlite_writes_to_the_disk_at_each_commit(tmp_path: Path) -> None:
             for name in ("journal_mode", "synchronous", "secure_delete")
         ]
     assert modes == ["wal", 2, 1]
+
+
+async def test_a_stale_fence_waits_for_the_owner_and_is_then_refused(database: Database) -> None:
+    """The newer owner's transaction is open: the older one must not slip in behind its check."""
+    counters, clock = Counters(), SystemClock()
+    inbox = Inbox(Outbox(database, clock=clock), clock=clock, counters=counters)
+    entered = asyncio.Event()
+
+    async def work(number: int, fence: int) -> None:
+        fenced = replace(received(number), fence=fence)
+        async with inbox.receive("ward", fenced) as transaction:
+            assert transaction is not None
+            entered.set()
+
+    await work(1, 5)
+    async with inbox.receive("ward", replace(received(2), fence=6)):
+        entered.clear()
+        stale = asyncio.create_task(work(3, 5))
+        await asyncio.sleep(0)
+    with pytest.raises(StaleFence):
+        await stale
+    assert not entered.is_set()
+    assert counters.get("inbox_refused", reason="stale_fence") == 1
+
+
+async def test_old_records_are_forgotten(database: Database) -> None:
+    clock = FakeClock()
+    inbox = Inbox(Outbox(database, clock=clock), clock=clock, counters=Counters(), keep_s=7200.0)
+    handler = inbox.handler("ward", _nothing)
+    for number in range(3):
+        await handler(received(number))
+        clock.advance(7200.0)
+    assert await inbox.forget() == 2
+
+
+async def _nothing(event: ReceivedEvent, transaction: OutboxTransaction) -> Receipt:
+    return Receipt(message_id=event.message_id, consumer="ward", outcome=Outcome.APPLIED)
+
+
+async def test_a_participant_acts_and_undoes_once(database: Database) -> None:
+    clock, counters = SystemClock(), Counters()
+    participant = Participant(
+        Outbox(database, clock=clock), "bed-board", clock=clock, counters=counters
+    )
+    done: list[bytes] = []
+
+    async def effect(transaction: OutboxTransaction) -> bytes:
+        done.append(b"act")
+        return b"bed 7"
+
+    async def undoing(transaction: OutboxTransaction, answer: bytes) -> None:
+        done.append(answer)
+
+    assert [await participant.act(b"a" * 16, effect) for _ in range(2)] == [b"bed 7"] * 2
+    for _ in range(2):
+        await participant.undo(b"u" * 16, of=b"a" * 16, undoing=undoing)
+    assert done == [b"act", b"bed 7"]
+    assert await participant.forget(older_than_s=-1.0) == 2
