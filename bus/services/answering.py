@@ -54,12 +54,18 @@ class Answers:
         """Answers that left since the start."""
 
     def sealed(
-        self, reply: str, request: Envelope, answer: Answer, left: Callable[[], None]
+        self,
+        reply: str,
+        request: Envelope,
+        answer: Answer,
+        left: Callable[[], None],
+        *,
+        is_alone: bool = False,
     ) -> None:
         """Seal an answer for the caller, under one signature with the others of this turn, and send it; then `left`.
 
-        Takes no task and no turn more than that. Never raises `MeshError`: what could not be sent is counted, and the
-        caller's deadline tells it.
+        `is_alone`: there are no others. Takes no task, and no turn more than that. Never raises `MeshError`: what could
+        not be sent is counted, and the caller's deadline tells it.
         """
         content = answer_content(
             answer, request_id=request.content.id, instance=self._instance, load=self._load()
@@ -67,7 +73,9 @@ class Answers:
         plain = Plain(subject=request.reply_to, content=content, in_reply_to=request.leaf)
         try:
             self._sealer.seal_then(
-                plain, lambda sealed: self._sealed(reply, request, answer, left, sealed)
+                plain,
+                lambda sealed: self._sealed(reply, request, answer, left, sealed),
+                is_alone=is_alone,
             )
         except MeshError as error:
             self._lost(error)

@@ -138,7 +138,7 @@ class SealedChannel:
         end_s = now_s() + timeout_s
         content = request_content(request, timeout_s=timeout_s)
         plain = Plain(subject=subject, content=content, reply_to=self._answers)
-        sealed = await self._sealer.seal(plain, timeout_s=timeout_s)
+        sealed = await self._sealer.seal(plain, timeout_s=timeout_s, is_alone=self._in_flight == 1)
         left_s = end_s - now_s()
         if left_s <= 0:
             raise DeadlineExceeded(f"sealing for {subject} took all of {timeout_s:.3f} s")

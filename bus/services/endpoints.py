@@ -270,7 +270,13 @@ class Endpoints:
         """Let an answer go; the request is in hand until it has left."""
         hand.is_leaving = True
         try:
-            self._answers.sealed(hand.message.reply, envelope, answer, lambda: self._release(hand))
+            self._answers.sealed(
+                hand.message.reply,
+                envelope,
+                answer,
+                lambda: self._release(hand),
+                is_alone=len(self._hands) == 1,
+            )
         except Exception as error:  # noqa: BLE001 -- an answer that cannot be written: the request ends with that word
             self._crashed(error)
             self._answers.sealed(

@@ -112,12 +112,13 @@ async def test_sealed_calls_pass_and_the_carrier_sees_no_content(
     assert not any(MRN in message.payload for message in tapped)
 
 
-async def test_calls_of_one_turn_share_one_signature(caught: Caught) -> None:
+async def test_calls_of_one_turn_share_one_signature_behind_the_first(caught: Caught) -> None:
+    """The first finds nothing under way and does not wait for the turn's end."""
     await caught.channel.call(request(), timeout_s=5)
     caught.liar.requests.clear()
     caught.liar.answers.clear()
     await asyncio.gather(*(caught.channel.call(request(), timeout_s=5) for _ in range(32)))
-    assert len({split(payload)[4] for _, payload in caught.liar.requests}) == 1
+    assert len({split(payload)[4] for _, payload in caught.liar.requests}) == 2
     assert len({split(answer.payload)[4] for answer in caught.liar.answers}) < 8
 
 

@@ -9,7 +9,7 @@ import pytest
 from bus.envelope.types import ContentTooLarge, EpochId, Plain
 from bus.services.sealing import TurnSealer
 from bus.telemetry.counters import Counters
-from schemas.errors import Closed, ResourceExhausted, Unavailable
+from schemas.errors import Closed, DeadlineExceeded, ResourceExhausted, Unavailable
 from schemas.generated.medmesh.content.v1 import content_pb2 as pb
 from tests.unit.bus.events.kit import PaperSeals, Vault
 
@@ -35,6 +35,37 @@ async def test_a_batch_is_bounded() -> None:
     turn = sealer(seals)
     await asyncio.gather(*(turn.seal(plain(n)) for n in range(150)))
     assert seals.batches == [64, 64, 22]
+
+
+async def test_message_that_is_alone_is_sealed_at_once() -> None:
+    seals = PaperSeals(Vault())
+    turn = sealer(seals)
+    await turn.seal(plain(1))
+    assert turn.seal(plain(2), is_alone=True).done()
+    first, second = turn.seal(plain(3)), turn.seal(plain(4), is_alone=True)
+    assert not second.done()  # another waits for the turn's end: one signature for both
+    await asyncio.gather(first, second)
+    assert seals.batches == [1, 1, 2]
+
+
+async def test_batch_leaves_before_the_next_is_sealed() -> None:
+    seals = PaperSeals(Vault())
+    turn = sealer(seals, max_batch=2)
+    await turn.seal(plain())
+    left: list[int] = []
+    for n in range(5):
+        turn.seal_then(plain(n), lambda _: left.append(len(seals.batches)))
+    await turn.seal(plain(5))
+    assert left == [2, 2, 3, 3, 4]
+
+
+async def test_message_waits_for_its_key_package_no_longer_than_it_may() -> None:
+    seals = Slow()
+    turn = sealer(seals)
+    with pytest.raises(DeadlineExceeded):
+        await turn.seal(plain(1), timeout_s=0.01)
+    seals.gate.set()
+    assert (await turn.seal(plain(2), timeout_s=10)).envelope
 
 
 async def test_one_that_may_not_be_sealed_does_not_refuse_its_neighbours() -> None:
