@@ -46,8 +46,8 @@ async def main() -> None:
         await mesh.serve(BedManager({"3b": [7, 9]}))
         beds = mesh.client(BedManager)
         print((await beds.count_free(Ward(name="3b"))).count, "free")
-        print("assigned", (await beds.assign(Ward(name="3b"))).number)
         try:
+            print("assigned", (await beds.assign(Ward(name="3b"))).number)
             await mesh.call("bed-manager", "assign", Ward(name="5a"), reply=Bed)
         except NotFoundThere as error:
             print(error.reason)

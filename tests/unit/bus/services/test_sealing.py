@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bus.envelope.types import ContentTooLarge, EpochId, Plain
-from bus.services.sealing import TurnSealer
+from bus.services.sealing import MAX_BATCH, TurnSealer
 from bus.telemetry.counters import Counters
 from schemas.errors import Closed, DeadlineExceeded, ResourceExhausted, Unavailable
 from schemas.generated.medmesh.content.v1 import content_pb2 as pb
@@ -25,16 +25,16 @@ def sealer(seals: PaperSeals, **more: int) -> TurnSealer:
 async def test_one_turn_is_one_signature() -> None:
     seals = PaperSeals(Vault())
     turn = sealer(seals)
-    sealed = await asyncio.gather(*(turn.seal(plain(n)) for n in range(40)))
-    assert seals.batches == [40]
-    assert len({one.leaf for one in sealed}) == 40
+    sealed = await asyncio.gather(*(turn.seal(plain(n)) for n in range(30)))
+    assert seals.batches == [30]
+    assert len({one.leaf for one in sealed}) == 30
 
 
 async def test_a_batch_is_bounded() -> None:
     seals = PaperSeals(Vault())
     turn = sealer(seals)
     await asyncio.gather(*(turn.seal(plain(n)) for n in range(150)))
-    assert seals.batches == [64, 64, 22]
+    assert seals.batches == [MAX_BATCH] * 4 + [150 - 4 * MAX_BATCH]
 
 
 async def test_message_that_is_alone_is_sealed_at_once() -> None:
