@@ -9,6 +9,7 @@ BENCHMARKS = (
     "envelope",
     "hl7v2_parse",
     "transport",
+    "subjects",
     "group_commit",
     "partitions",
     "stages",

@@ -14,7 +14,8 @@ from bus.transport.nats.wire import check_subject
 from bus.transport.protocol import Incoming, LinkState, Subscription
 from schemas.errors import DeadlineExceeded, PermissionRefused, ResourceExhausted, Unavailable
 
-_KNOWN_SUBJECTS: Final = 4096
+_KNOWN_SUBJECTS: Final = 32_768
+"""Subjects known to be allowed, some 150 bytes each; beyond, every first message of a subject costs a round trip."""
 
 
 class NatsSubscription:

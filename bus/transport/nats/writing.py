@@ -13,7 +13,7 @@ _CHUNK_BYTES: Final = 128 * 1024
 """So much is handed to the socket at once, also within a turn: larger joins only miss the processor's cache."""
 _LINE_BYTES: Final = 64
 """What a message is taken to weigh besides its payload and headers."""
-_KNOWN_SUBJECTS: Final = 8192
+_KNOWN_SUBJECTS: Final = 32_768
 _INBOXES: Final = "_INBOX."
 _TABLE: Final = 4096
 _NUMBERS: Final = tuple(b"%d " % number for number in range(_TABLE))
