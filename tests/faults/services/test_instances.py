@@ -21,7 +21,8 @@ async def test_a_slow_instance_gets_few_calls(nats_server: NatsServer, tmp_path:
         told = mesh.why(report)
         print(told)
         assert not report.failed, told
-        assert mesh.running["a"].work.worked < 0.1 * report.calls, told
+        # an even share would be a quarter; 1 to 10 % on a machine that is not busy, where every instance looks quick
+        assert mesh.running["a"].work.worked < 0.2 * report.calls, told
 
 
 async def test_a_wedged_instance_costs_few_calls_and_no_idempotent_one(
