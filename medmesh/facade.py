@@ -228,7 +228,8 @@ class Mesh(Calling):
     ) -> int:
         """Have an event published later: once `at_ms` (milliseconds since 1970), every `every_s` seconds, or by `cron`.
 
-        `name` is this program's own: a schedule of the same name is replaced, `unschedule` takes it back. What is due
+        `name` is this program's own, and visible in subjects, so no patient data: a schedule of the same name is
+        replaced, `unschedule` takes it back. What is due
         while nothing runs comes once when the site runs again; missed periods are left out. Readers see the service
         `scheduler` as its source, with this one in `on_behalf_of`. Returns when it is due first. Raises
         `ConfigurationError`, `SubjectError`, `Unavailable`.
