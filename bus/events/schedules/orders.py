@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from datetime import datetime
@@ -15,6 +16,7 @@ from bus.events.schedules.when import When
 from bus.events.streams import derived_id, schedule_stream
 from bus.transport.protocol import (
     SCHEDULE_HEADER,
+    Delivery,
     NotFound,
     Outgoing,
     Stored,
@@ -32,6 +34,8 @@ SCHEDULE_TYPE: Final = "medmesh/schedule"
 LONGEST_HOP_MS: Final = 14 * 86_400_000
 """An order rests no longer than this: envelopes and keys do not live for ever, so the scheduler seals it again."""
 _PLACING_BYTES: Final = 8
+_CANCEL_TRIES: Final = 20
+_CANCEL_AGAIN_S: Final = 0.1
 
 
 class Schedules:
@@ -116,23 +120,43 @@ class Schedules:
             await self._transport.store.delete(schedule_stream(self._site), seq)
 
     async def cancel(self, name: str) -> bool:
-        """Take a schedule back; False when there is none. One that is due at this moment may still be published."""
-        stream = schedule_stream(self._site)
-        subject = subjects.schedule_set(self._site, self._seals.service, name)
+        """Take a schedule back; False when there is none. One that is due at this moment may still be published.
+
+        While the scheduler works an order, what follows it is not placed yet: that is waited for. Where the scheduler
+        does not come, the order that waits for it is taken back.
+        """
+        service = self._seals.service
+        for _ in range(_CANCEL_TRIES):
+            if await self._delete_last(subjects.schedule_set(self._site, service, name)):
+                return True
+            if await self._last(subjects.schedule_due(self._site, service, name)) is None:
+                # it may have been placed between the two looks
+                return await self._delete_last(subjects.schedule_set(self._site, service, name))
+            await asyncio.sleep(_CANCEL_AGAIN_S)
+        return await self._delete_last(subjects.schedule_due(self._site, service, name))
+
+    async def _delete_last(self, subject: str) -> bool:
+        held = await self._last(subject)
+        if held is None:
+            return False
         try:
-            held = await self._transport.administration.last_for_subject(stream, subject)
-            await self._transport.store.delete(stream, held.seq)
+            await self._transport.store.delete(schedule_stream(self._site), held.seq)
         except NotFound:
             return False
         return True
 
+    async def _last(self, subject: str) -> Delivery | None:
+        try:
+            return await self._transport.administration.last_for_subject(
+                schedule_stream(self._site), subject
+            )
+        except NotFound:
+            return None
+
     async def wakes_ms(self, name: str) -> int | None:
         """When the scheduler looks at a schedule next, in milliseconds since 1970; None when there is none."""
-        stream = schedule_stream(self._site)
-        subject = subjects.schedule_set(self._site, self._seals.service, name)
-        try:
-            held = await self._transport.administration.last_for_subject(stream, subject)
-        except NotFound:
+        held = await self._last(subjects.schedule_set(self._site, self._seals.service, name))
+        if held is None:
             return None
         said = (held.headers or {}).get(SCHEDULE_HEADER, "").removeprefix("@at ")
         return round(datetime.fromisoformat(said).timestamp() * 1000) if said else None

@@ -69,20 +69,21 @@ class Scheduler:
         service, name = received.subject.split(".")[-2:]
         order = self._order(received, service)
         now_ms = self._clock.now_ms()
-        if order.due_ms <= now_ms + _EARLY_MS:
-            await self._publish(service, name, order)
-            if not (order.every_ms or order.cron):
-                await self._schedules.drop(received.seq)
-                return
+        is_due = order.due_ms <= now_ms + _EARLY_MS
+        following = control_pb.ScheduleOrder()
+        following.CopyFrom(order)
+        if is_due and (order.every_ms or order.cron):
             when = When(
-                every_s=order.every_ms / 1000,
-                cron=order.cron,
-                time_zone=order.time_zone or "UTC",
+                every_s=order.every_ms / 1000, cron=order.cron, time_zone=order.time_zone or "UTC"
             )
-            order.due_ms = when.next_ms(order.due_ms, now_ms)
-        await self._schedules.store(
-            service, name, order, after_seq=received.seq, timeout_s=_STORE_S
-        )
+            following.due_ms = when.next_ms(order.due_ms, now_ms)
+        if following.due_ms != order.due_ms or not is_due:
+            # placed first: whoever sees the event published can cancel what follows it
+            await self._schedules.store(
+                service, name, following, after_seq=received.seq, timeout_s=_STORE_S
+            )
+        if is_due:
+            await self._publish(service, name, order)
         await self._schedules.drop(received.seq)
 
     def _order(self, received: ReceivedEvent, service: str) -> control_pb.ScheduleOrder:
