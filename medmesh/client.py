@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from bus.services.callers.settings import Hedge
 from bus.services.codecs import codec_for
 from bus.services.declare import Endpoint, endpoints_of, offered
-from bus.services.protocol import Priority, Request
 
 AskT = Callable[..., Awaitable[bytes]]
-ReplyT = TypeVar("ReplyT")
 
 
 class ServiceClient:
@@ -55,4 +52,4 @@ def encoded(value: object) -> tuple[str, bytes]:
     return codec.content_type, codec.encode(value)
 
 
-__all__ = ["AskT", "Hedge", "Priority", "Request", "ServiceClient", "encoded"]
+__all__ = ["AskT", "ServiceClient", "encoded"]

@@ -19,14 +19,12 @@ RTTS = st.one_of(st.none(), st.floats(0.0, 30.0))
 class WindowMachine(RuleBasedStateMachine):
     """A sender that keeps the rules; what is derived from it says with which window."""
 
+    window: Window
+
     def __init__(self) -> None:
         super().__init__()
-        self.window = self.make()
         self.under_way: list[int] = []
         self.now_s = 0.0
-
-    def make(self) -> Window:
-        raise NotImplementedError
 
     @rule(size=SIZES)
     def send(self, size: int) -> None:
@@ -62,13 +60,15 @@ class WindowMachine(RuleBasedStateMachine):
 
 
 class DelayMachine(WindowMachine):
-    def make(self) -> Window:
-        return DelayWindow(LIMITS)
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = DelayWindow(LIMITS)
 
 
 class AimdMachine(WindowMachine):
-    def make(self) -> Window:
-        return AimdWindow(LIMITS)
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = AimdWindow(LIMITS)
 
 
 TestDelay = DelayMachine.TestCase
