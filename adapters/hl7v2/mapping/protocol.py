@@ -21,7 +21,7 @@ class Output(Enum):
     MESSAGE = "message"
     """A Bundle of type message, MessageHeader first (the guide's own form)."""
     TRANSACTION = "transaction"
-    """A Bundle of type transaction, ready for a FHIR server: conditional creates and updates, conditional references."""
+    """A Bundle of type transaction, ready for a FHIR server: conditional creates, updates and references."""
     BARE = "bare"
     """The resources one by one, references by `Type/id`."""
 
