@@ -156,12 +156,12 @@ async def test_overload_is_told_with_a_pause_and_nothing_is_done(connect: OnCarr
 async def test_work_past_its_deadline_is_cancelled(ward: Ward) -> None:
     channel = await ward.channel()
     with pytest.raises(DeadlineExceeded):
-        await channel.call(request("hold"), timeout_s=0.2)
+        await channel.call(request("hold"), timeout_s=0.5)
     async with asyncio.timeout(10):
         while not ward.calls.cancelled:
             await channel.call(request("again"), timeout_s=5)
     assert ward.admission.in_flight == 0
-    assert ward.admission.ended[0] is False
+    assert ward.admission.ended.count(False) == 1
 
 
 async def test_two_instances_share_the_queue_group(connect: OnCarrier) -> None:

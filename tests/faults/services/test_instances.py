@@ -11,7 +11,7 @@ from bus.services.balancing import AdmissionSettings, LimitSettings
 from tests.faults.services.mesh import NAMES, running_mesh
 from tests.nats_server import NatsServer
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.alone]
 
 
 async def test_a_slow_instance_gets_few_calls(nats_server: NatsServer, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ async def test_overload_of_three_times_is_shed_and_ends_at_once(
         told = mesh.why(over)
         print(told)
         assert len(over.latencies_s) > 0.8 * capacity * 4.0, told
-        assert sorted(over.latencies_s)[int(0.99 * len(over.latencies_s))] < 1.0, told
+        assert sorted(over.latencies_s)[int(0.99 * len(over.latencies_s))] < 1.5, told
         after = await mesh.load(per_s=0.6 * capacity, for_s=1.5)
         told = mesh.why(after)
         print(told)

@@ -21,7 +21,7 @@ from tests.faults.wan.long_line import (
 )
 from tests.nats_server import require_server
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(150)]
 
 RATE_MBIT = 8.0
 EVENT_BYTES = 2600

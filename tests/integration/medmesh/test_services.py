@@ -16,7 +16,7 @@ from medmesh import Mesh, NoInstance
 from tests.hospital import Process, Site, archive, eventually, running, start
 from tests.peers.clerk import Clerk
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.server, pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 @asynccontextmanager
