@@ -8,7 +8,7 @@ kind to this.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bus.events.protocol import Events
 from bus.telemetry.counters import Counters
+from bus.transport.protocol import KeyValue
 from schemas.clock import Clock
 from schemas.subjects import SiteId
 
@@ -75,6 +76,9 @@ class AdapterRuntime:
     random: random.Random
     folder: Path
     """Where the adapter may keep files of its own (`<data>/adapters/<name>`)."""
+    records: Callable[[str], Awaitable[KeyValue]]
+    """Opens a durable bucket by its name, made when it is missing: what must outlive the process and be known to all
+    processes of one adapter. The carrier reads it: no patient data, and nothing that is believed without a proof."""
     replicated: bool
     """Whether an event that is stored is also replicated to a second server."""
 

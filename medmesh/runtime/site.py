@@ -186,6 +186,7 @@ class MeshRuntime:
             clock=self.clock,
             random=self._chance,
             folder=folder,
+            records=self._connection.transport.key_value,
             replicated=settings.nats.replicas > 1,
         )
         adapter = configured.kind.build(configured.config, runtime)

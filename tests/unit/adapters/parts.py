@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from adapters.contract import AdapterRuntime
 from bus.events.protocol import Events, ReceivedEvent
 from bus.telemetry.counters import Counters
+from bus.transport.protocol import KeyValue
 from schemas.clock import Clock, FakeClock
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.subjects import site_id
@@ -19,8 +20,17 @@ SITE_KEY = b"k" * 32
 DEADLINE_S = 20.0
 
 
+async def no_records(bucket: str) -> KeyValue:
+    raise AssertionError(f"{bucket} was opened by an adapter that keeps nothing there")
+
+
 def runtime(
-    events: Events, folder: Path, *, clock: Clock | None = None, replicated: bool = False
+    events: Events,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    replicated: bool = False,
+    records: Callable[[str], Awaitable[KeyValue]] | None = None,
 ) -> AdapterRuntime:
     return AdapterRuntime(
         site=SITE,
@@ -30,6 +40,7 @@ def runtime(
         clock=clock or FakeClock(),
         random=random.Random(7),
         folder=folder,
+        records=records or no_records,
         replicated=replicated,
     )
 

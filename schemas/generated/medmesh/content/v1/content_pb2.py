@@ -24,29 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n medmesh/content/v1/content.proto\x12\x12medmesh.content.v1\"\xe4\x02\n\x07\x43ontent\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x11\n\tschema_id\x18\x03 \x01(\x0c\x12\x32\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32 .medmesh.content.v1.BodyEncoding\x12\x10\n\x08raw_size\x18\x05 \x01(\x06\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x13\n\x0breceived_ms\x18\x08 \x01(\x06\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12(\n\x05index\x18\n \x01(\x0b\x32\x19.medmesh.content.v1.Index\x12\x15\n\rreceipts_from\x18\x0b \x03(\t\x12&\n\x04\x63\x61ll\x18\x0c \x01(\x0b\x32\x18.medmesh.content.v1.Call\x12(\n\x05reply\x18\r \x01(\x0b\x32\x19.medmesh.content.v1.Reply\x12\x0b\n\x03pad\x18\x0f \x01(\x0c\"\xbb\x01\n\x05Index\x12/\n\x07patient\x18\x01 \x03(\x0b\x32\x1e.medmesh.content.v1.Identifier\x12-\n\x05order\x18\x02 \x03(\x0b\x32\x1e.medmesh.content.v1.Identifier\x12-\n\x05visit\x18\x03 \x03(\x0b\x32\x1e.medmesh.content.v1.Identifier\x12\x12\n\ncontrol_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63harset\x18\x05 \x01(\t\"+\n\nIdentifier\x12\x0e\n\x06system\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"[\n\x04\x43\x61ll\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12.\n\x08priority\x18\x03 \x01(\x0e\x32\x1c.medmesh.content.v1.Priority\"\xa8\x01\n\x05Reply\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x1f.medmesh.content.v1.ReplyStatus\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\r\x12\x10\n\x08instance\x18\x05 \x01(\t\x12&\n\x04load\x18\x06 \x01(\x0b\x32\x18.medmesh.content.v1.Load\"M\n\x04Load\x12\x11\n\tin_flight\x18\x01 \x01(\r\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x11\n\toldest_ms\x18\x03 \x01(\r\x12\x10\n\x08\x61nswered\x18\x04 \x01(\x06*\x84\x01\n\x0c\x42odyEncoding\x12\x1d\n\x19\x42ODY_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42ODY_ENCODING_IDENTITY\x10\x01\x12\x16\n\x12\x42ODY_ENCODING_ZSTD\x10\x02\x12!\n\x1d\x42ODY_ENCODING_ZSTD_DICTIONARY\x10\x03*\x88\x02\n\x0bReplyStatus\x12\x1c\n\x18REPLY_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fREPLY_STATUS_OK\x10\x01\x12\x18\n\x14REPLY_STATUS_INVALID\x10\x02\x12\x18\n\x14REPLY_STATUS_REFUSED\x10\x03\x12\x1a\n\x16REPLY_STATUS_NOT_FOUND\x10\x04\x12\x1b\n\x17REPLY_STATUS_OVERLOADED\x10\x05\x12\"\n\x1eREPLY_STATUS_DEADLINE_EXCEEDED\x10\x06\x12\x1c\n\x18REPLY_STATUS_UNAVAILABLE\x10\x07\x12\x17\n\x13REPLY_STATUS_FAILED\x10\x08*`\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_STAT\x10\x01\x12\x14\n\x10PRIORITY_ROUTINE\x10\x02\x12\x11\n\rPRIORITY_BULK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n medmesh/content/v1/content.proto\x12\x12medmesh.content.v1\"\xfb\x02\n\x07\x43ontent\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x11\n\tschema_id\x18\x03 \x01(\x0c\x12\x32\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32 .medmesh.content.v1.BodyEncoding\x12\x10\n\x08raw_size\x18\x05 \x01(\x06\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x13\n\x0breceived_ms\x18\x08 \x01(\x06\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12(\n\x05index\x18\n \x01(\x0b\x32\x19.medmesh.content.v1.Index\x12\x15\n\rreceipts_from\x18\x0b \x03(\t\x12&\n\x04\x63\x61ll\x18\x0c \x01(\x0b\x32\x18.medmesh.content.v1.Call\x12(\n\x05reply\x18\r \x01(\x0b\x32\x19.medmesh.content.v1.Reply\x12\x15\n\rdictionary_id\x18\x0e \x01(\x0c\x12\x0b\n\x03pad\x18\x0f \x01(\x0c\"\xbb\x01\n\x05Index\x12/\n\x07patient\x18\x01 \x03(\x0b\x32\x1e.medmesh.content.v1.Identifier\x12-\n\x05order\x18\x02 \x03(\x0b\x32\x1e.medmesh.content.v1.Identifier\x12-\n\x05visit\x18\x03 \x03(\x0b\x32\x1e.medmesh.content.v1.Identifier\x12\x12\n\ncontrol_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63harset\x18\x05 \x01(\t\"+\n\nIdentifier\x12\x0e\n\x06system\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"[\n\x04\x43\x61ll\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12.\n\x08priority\x18\x03 \x01(\x0e\x32\x1c.medmesh.content.v1.Priority\"\xa8\x01\n\x05Reply\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x1f.medmesh.content.v1.ReplyStatus\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\r\x12\x10\n\x08instance\x18\x05 \x01(\t\x12&\n\x04load\x18\x06 \x01(\x0b\x32\x18.medmesh.content.v1.Load\"M\n\x04Load\x12\x11\n\tin_flight\x18\x01 \x01(\r\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x11\n\toldest_ms\x18\x03 \x01(\r\x12\x10\n\x08\x61nswered\x18\x04 \x01(\x06*\x84\x01\n\x0c\x42odyEncoding\x12\x1d\n\x19\x42ODY_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42ODY_ENCODING_IDENTITY\x10\x01\x12\x16\n\x12\x42ODY_ENCODING_ZSTD\x10\x02\x12!\n\x1d\x42ODY_ENCODING_ZSTD_DICTIONARY\x10\x03*\x88\x02\n\x0bReplyStatus\x12\x1c\n\x18REPLY_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fREPLY_STATUS_OK\x10\x01\x12\x18\n\x14REPLY_STATUS_INVALID\x10\x02\x12\x18\n\x14REPLY_STATUS_REFUSED\x10\x03\x12\x1a\n\x16REPLY_STATUS_NOT_FOUND\x10\x04\x12\x1b\n\x17REPLY_STATUS_OVERLOADED\x10\x05\x12\"\n\x1eREPLY_STATUS_DEADLINE_EXCEEDED\x10\x06\x12\x1c\n\x18REPLY_STATUS_UNAVAILABLE\x10\x07\x12\x17\n\x13REPLY_STATUS_FAILED\x10\x08*`\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_STAT\x10\x01\x12\x14\n\x10PRIORITY_ROUTINE\x10\x02\x12\x11\n\rPRIORITY_BULK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'medmesh.content.v1.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BODYENCODING']._serialized_start=994
-  _globals['_BODYENCODING']._serialized_end=1126
-  _globals['_REPLYSTATUS']._serialized_start=1129
-  _globals['_REPLYSTATUS']._serialized_end=1393
-  _globals['_PRIORITY']._serialized_start=1395
-  _globals['_PRIORITY']._serialized_end=1491
+  _globals['_BODYENCODING']._serialized_start=1017
+  _globals['_BODYENCODING']._serialized_end=1149
+  _globals['_REPLYSTATUS']._serialized_start=1152
+  _globals['_REPLYSTATUS']._serialized_end=1416
+  _globals['_PRIORITY']._serialized_start=1418
+  _globals['_PRIORITY']._serialized_end=1514
   _globals['_CONTENT']._serialized_start=57
-  _globals['_CONTENT']._serialized_end=413
-  _globals['_INDEX']._serialized_start=416
-  _globals['_INDEX']._serialized_end=603
-  _globals['_IDENTIFIER']._serialized_start=605
-  _globals['_IDENTIFIER']._serialized_end=648
-  _globals['_CALL']._serialized_start=650
-  _globals['_CALL']._serialized_end=741
-  _globals['_REPLY']._serialized_start=744
-  _globals['_REPLY']._serialized_end=912
-  _globals['_LOAD']._serialized_start=914
-  _globals['_LOAD']._serialized_end=991
+  _globals['_CONTENT']._serialized_end=436
+  _globals['_INDEX']._serialized_start=439
+  _globals['_INDEX']._serialized_end=626
+  _globals['_IDENTIFIER']._serialized_start=628
+  _globals['_IDENTIFIER']._serialized_end=671
+  _globals['_CALL']._serialized_start=673
+  _globals['_CALL']._serialized_end=764
+  _globals['_REPLY']._serialized_start=767
+  _globals['_REPLY']._serialized_end=935
+  _globals['_LOAD']._serialized_start=937
+  _globals['_LOAD']._serialized_end=1014
 # @@protoc_insertion_point(module_scope)

@@ -29,13 +29,16 @@ class _BodyEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BodyEnco
     BODY_ENCODING_IDENTITY: _BodyEncoding.ValueType  # 1
     BODY_ENCODING_ZSTD: _BodyEncoding.ValueType  # 2
     BODY_ENCODING_ZSTD_DICTIONARY: _BodyEncoding.ValueType  # 3
+    """The same with the dictionary that `dictionary_id` names."""
 
-class BodyEncoding(_BodyEncoding, metaclass=_BodyEncodingEnumTypeWrapper): ...
+class BodyEncoding(_BodyEncoding, metaclass=_BodyEncodingEnumTypeWrapper):
+    """A zstd body is one frame (RFC 8878) that says its content size, which equals `raw_size`, and nothing after it."""
 
 BODY_ENCODING_UNSPECIFIED: BodyEncoding.ValueType  # 0
 BODY_ENCODING_IDENTITY: BodyEncoding.ValueType  # 1
 BODY_ENCODING_ZSTD: BodyEncoding.ValueType  # 2
 BODY_ENCODING_ZSTD_DICTIONARY: BodyEncoding.ValueType  # 3
+"""The same with the dictionary that `dictionary_id` names."""
 Global___BodyEncoding: _TypeAlias = BodyEncoding  # noqa: Y015
 
 class _ReplyStatus:
@@ -113,6 +116,7 @@ class Content(_message.Message):
     RECEIPTS_FROM_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
+    DICTIONARY_ID_FIELD_NUMBER: _builtins.int
     PAD_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """Identity of the message: 16 bytes, in hex the Nats-Msg-Id of its publish. A resend has the same."""
@@ -130,6 +134,8 @@ class Content(_message.Message):
     received_ms: _builtins.int
     traceparent: _builtins.str
     """W3C trace context."""
+    dictionary_id: _builtins.bytes
+    """With BODY_ENCODING_ZSTD_DICTIONARY: SHA-256 of the dictionary, all 32 bytes, so that nobody can offer another one."""
     pad: _builtins.bytes
     """Zeroes up to the next Padme bucket."""
     @_builtins.property
@@ -162,11 +168,12 @@ class Content(_message.Message):
         receipts_from: _abc.Iterable[_builtins.str] | None = ...,
         call: Global___Call | None = ...,
         reply: Global___Reply | None = ...,
+        dictionary_id: _builtins.bytes = ...,
         pad: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "index", b"index", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call", b"call", "encoding", b"encoding", "id", b"id", "index", b"index", "pad", b"pad", "raw_size", b"raw_size", "receipts_from", b"receipts_from", "received_ms", b"received_ms", "reply", b"reply", "schema_id", b"schema_id", "source", b"source", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call", b"call", "dictionary_id", b"dictionary_id", "encoding", b"encoding", "id", b"id", "index", b"index", "pad", b"pad", "raw_size", b"raw_size", "receipts_from", b"receipts_from", "received_ms", b"received_ms", "reply", b"reply", "schema_id", b"schema_id", "source", b"source", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
