@@ -50,7 +50,8 @@ def _filter(text: str) -> str:
     return text
 
 
-def _one_or_many(value: object) -> object:
+def one_or_many(value: object) -> object:
+    """A single text where several are allowed stands for one."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -249,7 +250,7 @@ class MllpClientConfig(AdapterConfig):
     """`kind = "hl7v2.mllp-client"`: a system gets its messages from here."""
 
     connect: Address = Field(description="Address of the receiver, e.g. his.example:2575.")
-    subscribe: Annotated[tuple[SubjectPattern, ...], BeforeValidator(_one_or_many)] = Field(
+    subscribe: Annotated[tuple[SubjectPattern, ...], BeforeValidator(one_or_many)] = Field(
         min_length=1, description="Subject pattern or patterns of what this system gets."
     )
     filter: Annotated[str, AfterValidator(_filter)] = Field(
@@ -305,6 +306,7 @@ class MllpClientConfig(AdapterConfig):
 
 __all__ = [
     "AckLevel",
+    "Charset",
     "ClientTls",
     "Expects",
     "MllpClientConfig",
@@ -312,5 +314,7 @@ __all__ = [
     "OnReject",
     "Retry",
     "ServerTls",
+    "SubjectPattern",
+    "one_or_many",
     "split_address",
 ]
