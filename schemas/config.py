@@ -142,6 +142,16 @@ class LimitsSection(Section):
     )
 
 
+class SchemasSection(Section):
+    """`[schemas]`: whether publishers are held to what their subjects are bound to (`medmesh schema`)."""
+
+    check: Literal["enforce", "warn", "off"] = Field(
+        default="enforce",
+        description="Content that does not fit the binding of its subject: `enforce` refuses it with the reason, `warn` "
+        "counts and logs it, `off` looks at nothing. Where nothing is bound, nothing is checked.",
+    )
+
+
 class LogSection(Section):
     """`[log]`: what the program says on standard error."""
 
@@ -162,6 +172,9 @@ class SiteConfig(Section):
         default_factory=RetentionSection, description="How long events are kept."
     )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Bounds.")
+    schemas: SchemasSection = Field(
+        default_factory=SchemasSection, description="What publishers are held to."
+    )
     log: LogSection = Field(default_factory=LogSection, description="The program's own words.")
 
 
@@ -172,6 +185,7 @@ __all__ = [
     "NatsSection",
     "NatsTls",
     "RetentionSection",
+    "SchemasSection",
     "Section",
     "SiteConfig",
 ]

@@ -194,6 +194,11 @@ def _schedule(service: str, name: str) -> str:
     return f"{token(service, what='service')}.{token(name, what='schedule')}"
 
 
+def schema_bindings(site: SiteId) -> Subject:
+    """`ctl.<site>.schemas.bindings`: whoever may publish here may write what subjects are bound to. Nothing is sent."""
+    return Subject(f"ctl.{site}.schemas.bindings")
+
+
 def receipt(site: SiteId, message_id: bytes, consumer: str) -> Subject:
     """`ctl.<site>.receipts.<message id>.<consumer>`: what became of one message at one destination."""
     return Subject(f"ctl.{site}.receipts.{message_id.hex()}.{token(consumer, what='consumer')}")
@@ -238,6 +243,7 @@ __all__ = [
     "replay",
     "schedule_due",
     "schedule_set",
+    "schema_bindings",
     "site_id",
     "subject",
     "sweep",

@@ -39,6 +39,7 @@ from adapters.hl7v2.verdict import (
 from bus.envelope.types import ContentTooLarge
 from bus.transport.protocol import PayloadTooLarge
 from schemas.errors import DeadlineExceeded, MeshError, ResourceExhausted
+from schemas.registry.errors import SchemaRefused
 
 _RESEND: Final = "sending it again unchanged is safe"
 
@@ -228,6 +229,14 @@ def _not_stored(error: MeshError) -> Verdict:
             kind=VerdictKind.REJECT,
             text=f"not stored: {error}",
             condition=Condition.VALUE_TOO_LONG,
+            reason=error.code,
+        )
+    if isinstance(error, SchemaRefused):
+        # the text names the binding and types, nothing else
+        return Verdict(
+            kind=VerdictKind.REJECT,
+            text=f"not stored: {error}",
+            condition=Condition.UNSUPPORTED_MESSAGE_TYPE,
             reason=error.code,
         )
     if isinstance(error, ResourceExhausted):

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
+from bus.bodies import BadBody, BodyCodec, BodyReason, Encoded, UnreadableContent
 from bus.envelope.types import Envelope
 from bus.events.protocol import NewEvent, ReceivedEvent
-from schemas.errors import MeshError
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.subjects import partition_of
 
 MESSAGE_ID_BYTES = 16
 
 
-class UnreadableContent(MeshError, ValueError):
-    """The content is authentic, but this version of the program cannot read it."""
-
-    code: ClassVar[str] = "unreadable_content"
-
-
 def to_content(
-    event: NewEvent, *, message_id: bytes, source: str, now_ms: int
+    event: NewEvent,
+    *,
+    message_id: bytes,
+    source: str,
+    now_ms: int,
+    codec: BodyCodec | None = None,
 ) -> content_pb.Content:
-    """The content of an event: the body as it is, and what is said about it inside the encryption."""
+    """The content of an event: its body, as `codec` encodes it, and what is said about it inside the encryption."""
+    encoded = (
+        codec.encode(event.type, event.body)
+        if codec is not None
+        else Encoded(content_pb.BODY_ENCODING_IDENTITY, event.body)
+    )
     return content_pb.Content(
         id=message_id,
         type=event.type,
-        encoding=content_pb.BODY_ENCODING_IDENTITY,
+        encoding=encoded.encoding,
+        dictionary_id=encoded.dictionary_id,
         raw_size=len(event.body),
-        body=event.body,
+        body=encoded.body,
         source=event.on_behalf_of or source,
         received_ms=event.received_ms or now_ms,
         traceparent=event.traceparent,
@@ -38,11 +41,13 @@ def to_content(
 
 
 def body_of(content: content_pb.Content) -> bytes:
-    """The body as its sender had it. Raises `UnreadableContent`."""
+    """The body of a content that is not encoded, or was brought into that form. Raises `BadBody`."""
     if content.encoding != content_pb.BODY_ENCODING_IDENTITY:
-        raise UnreadableContent(f"body encoding {content.encoding} is not known here")
+        raise BadBody(
+            BodyReason.UNKNOWN_ENCODING, f"body encoding {content.encoding} is not known here"
+        )
     if content.raw_size != len(content.body):
-        raise UnreadableContent("the body has another size than its content says")
+        raise BadBody(BodyReason.SIZE_MISMATCH, "the body has another size than its content says")
     return content.body
 
 

@@ -23,6 +23,7 @@ from bus.events.path import StorePath
 from bus.events.protocol import (
     ConsumeSpec,
     Consumption,
+    Fits,
     Handler,
     NewEvent,
     Receipt,
@@ -85,6 +86,7 @@ class MeshEvents:
         commit_limits: CommitLimits | None = None,
         quota: QuotaLimits | None = None,
         path: StorePath | None = None,
+        fits: Fits | None = None,
         fresh_id: Callable[[], bytes] = _fresh_id,
     ) -> None:
         self._site = site
@@ -106,6 +108,7 @@ class MeshEvents:
             limits=commit_limits,
             quota=quota,
             path=path,
+            fits=fits,
         )
         self._receipts = ReceiptReader(
             site=site, transport=transport, seals=seals, clock=clock, counters=counters

@@ -201,6 +201,10 @@ class SharedConsumption(Consumption, Protocol):
         ...
 
 
+Fits = Callable[[str, str, bytes], None]
+"""Whether content fits its subject: `fits(subject, content_type, body)` raises `SchemaRefused` where it does not."""
+
+
 class Events(Protocol):
     """Durable events in the name of one service."""
 
@@ -208,7 +212,7 @@ class Events(Protocol):
         """Seal and store one event; returns when it is durable. Concurrent calls share signatures and commits.
 
         Raises `StreamFull`, `ResourceExhausted`, `DeadlineExceeded`, `Unavailable`, `PermissionRefused`: then it may be
-        sent again with the same message id.
+        sent again with the same message id. Raises `SchemaRefused` for content that its subject is not bound to.
         """
         ...
 
@@ -226,6 +230,7 @@ __all__ = [
     "Consumption",
     "ConsumptionStats",
     "Events",
+    "Fits",
     "Handler",
     "NewEvent",
     "Outcome",

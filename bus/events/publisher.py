@@ -15,7 +15,7 @@ from bus.events.commits import CommitLimits, Commits
 from bus.events.content import MESSAGE_ID_BYTES, to_content
 from bus.events.group import Entry
 from bus.events.path import StorePath
-from bus.events.protocol import NewEvent, StoredEvent
+from bus.events.protocol import Fits, NewEvent, StoredEvent
 from bus.events.sizes import check_event
 from bus.events.streams import stream_for
 from bus.flow import Priority, Quota, QuotaLimits
@@ -49,6 +49,7 @@ class Publisher:
         limits: CommitLimits | None = None,
         quota: QuotaLimits | None = None,
         path: StorePath | None = None,
+        fits: Fits | None = None,
     ) -> None:
         self._site = site
         self._max_payload = max_payload
@@ -57,6 +58,7 @@ class Publisher:
         self._clock = clock
         self._counters = counters
         self._fresh_id = fresh_id
+        self._fits = fits
         self._limits = limits or CommitLimits()
         self._quota_limits = quota or QuotaLimits()
         self._quota = Quota(self._quota_limits)
@@ -73,7 +75,7 @@ class Publisher:
         """Seal and store one event of this site; returns when it is durable.
 
         Raises `SubjectError`, `ContentTooLarge`, `StreamFull`, `ResourceExhausted`, `DeadlineExceeded`, `Unavailable`,
-        `PermissionRefused`, `Closed`.
+        `PermissionRefused`, `SchemaRefused`, `Closed`.
         """
         if self._closed:
             raise Closed("this publisher was stopped")
@@ -83,6 +85,8 @@ class Publisher:
             raise ValueError(f"a message id has {MESSAGE_ID_BYTES} bytes, not {len(message_id)}")
         # dead letters and orders hold what passed here already
         is_new = event.subject.startswith("evt.")
+        if is_new and self._fits is not None:
+            self._fits(event.subject, event.type, event.body)
         if is_new and len(event.body) > _SURELY_FITS_BYTES:
             check_event(self._content(event, message_id).ByteSize(), self._max_payload())
         self._look(stream)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from adapters.contract import Rights
+from bus.catalogue import BindingVerifier, Catalogue
 from bus.events.events import MeshEvents
 from bus.events.path import StorePath
 from bus.events.rights import operator_rights, scheduler_rights
@@ -17,13 +18,14 @@ from bus.events.schedules.scheduler import SCHEDULER, Scheduler
 from bus.events.streams import StreamLimits, event_stream, schedule_stream
 from bus.flow import QuotaLimits
 from bus.telemetry.counters import Counters
-from bus.transport.protocol import ConsumerState, NotFound, Transport
+from bus.transport.protocol import ConsumerState, LinkState, NotFound, Transport
 from bus.trust import Trust
 from bus.trust.identity import ServiceIdentity
 from medmesh.config import Configuration
 from medmesh.runtime.registry import ServiceRegistry
 from medmesh.runtime.seals import ServiceSeals
 from schemas.clock import Clock
+from schemas.registry.models import Mode
 
 OPERATOR: Final = "operator"
 """The service in whose name `medmesh dlq` lists and replays."""
@@ -88,6 +90,7 @@ class Services:
             wait_s=settings.limits.rate_wait_s,
         )
         self._path = StorePath(clock)  # one connection, one way
+        self._catalogue: Catalogue | None = None
 
     @property
     def site_key(self) -> bytes:
@@ -95,8 +98,28 @@ class Services:
         return self._connection.trust.site_key
 
     async def start(self) -> None:
-        """Begin renewals of certificates and keys."""
+        """Begin renewals of certificates and keys, and follow what subjects are bound to."""
         await self._connection.trust.start()
+        mode = Mode(self._connection.configuration.settings.schemas.check)
+        if mode is not Mode.OFF and self._catalogue is None:
+            self._catalogue = self._follow_bindings(mode)
+            await self._catalogue.start()
+
+    def _follow_bindings(self, mode: Mode) -> Catalogue:
+        connection = self._connection
+        return Catalogue(
+            buckets=connection.transport,
+            verifier=binding_verifier(connection, self._clock),
+            folder=connection.configuration.settings.mesh.data / "schemas",
+            mode=mode,
+            reachable=lambda: connection.transport.link is LinkState.CONNECTED,
+            counters=self._counters,
+        )
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """What publishers are held to; None before `start`, and where `[schemas] check` is off."""
+        return self._catalogue
 
     async def open(self, name: str, rights: Rights) -> Service:
         """Certify a service with these rights and start its events. Raises `MeshError`.
@@ -138,6 +161,7 @@ class Services:
             transport=self._connection.transport,
             seals=service.seals,
             clock=self._clock,
+            fits=self._catalogue.check if self._catalogue else None,
         )
 
     async def _begin(self, name: str, identity: ServiceIdentity) -> Service:
@@ -155,6 +179,7 @@ class Services:
             stream_limits=self._limits,
             quota=self._quota,
             path=self._path,
+            fits=self._catalogue.check if self._catalogue else None,
         )
         await events.start()
         return Service(name, identity, seals, events)
@@ -214,6 +239,17 @@ class Services:
         services = list(self._open.values())
         self._open.clear()
         await asyncio.gather(*(service.events.stop() for service in services))
+        catalogue, self._catalogue = self._catalogue, None
+        if catalogue is not None:
+            await catalogue.stop()
+
+
+def binding_verifier(connection: Connected, clock: Clock) -> BindingVerifier:
+    """Verifies bindings of the site against its root of trust."""
+    trust = connection.trust
+    return BindingVerifier(
+        trust.root, trust.directory, site=connection.configuration.site, clock=clock
+    )
 
 
 def _needed_from(consumer: ConsumerState, last_seq: int) -> int:
@@ -222,4 +258,4 @@ def _needed_from(consumer: ConsumerState, last_seq: int) -> int:
     return consumer.ack_floor + 1
 
 
-__all__ = ["OPERATOR", "Connected", "Service", "Services"]
+__all__ = ["OPERATOR", "Connected", "Service", "Services", "binding_verifier"]

@@ -72,7 +72,7 @@ class ToFhirConfig(AdapterConfig):
     )
     test_messages: TestMessages = Field(
         default=TestMessages.LABEL,
-        description="Messages whose MSH-11 is T or D. label: mapped, each resource labelled HTEST. reject: dead letters. "
+        description="Messages whose MSH-11 is T or D. label: mapped, all labelled HTEST. reject: dead letters. "
         "pass: as if they were real.",
     )
     parameters: dict[str, str] = Field(

@@ -11,7 +11,7 @@ from typing import Final
 from bus.envelope.seals import Seals
 from bus.envelope.types import Plain
 from bus.events.content import to_content
-from bus.events.protocol import NewEvent
+from bus.events.protocol import Fits, NewEvent
 from bus.events.schedules.when import When
 from bus.events.streams import derived_id, schedule_stream
 from bus.transport.protocol import (
@@ -49,8 +49,10 @@ class Schedules:
         seals: Seals,
         clock: Clock,
         longest_hop_ms: int = LONGEST_HOP_MS,
+        fits: Fits | None = None,
     ) -> None:
         self._site = site
+        self._fits = fits
         self._longest_hop_ms = longest_hop_ms
         self._transport = transport
         self._seals = seals
@@ -65,10 +67,12 @@ class Schedules:
         each one that is published gets its own. The scheduler of the site publishes it, with this service as `source`
         inside the content, and only if this service's certificate lets it publish on the subject.
 
-        Raises `SubjectError`, `PermissionRefused`, `Unavailable`, `DeadlineExceeded`.
+        Raises `SubjectError`, `SchemaRefused`, `PermissionRefused`, `Unavailable`, `DeadlineExceeded`.
         """
         if not event.subject.startswith(f"evt.{self._site}."):
             raise SubjectError(f"{event.subject!r} is no event of site {self._site}")
+        if self._fits is not None:
+            self._fits(event.subject, event.type, event.body)
         now_ms = self._clock.now_ms()
         content = to_content(event, message_id=b"", source=self._seals.service, now_ms=now_ms)
         order = control_pb.ScheduleOrder(

@@ -29,6 +29,7 @@ from schemas import subjects
 from schemas.clock import Clock
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.generated.medmesh.control.v1 import control_pb2 as control_pb
+from schemas.registry.errors import SchemaRefused
 from schemas.subjects import SiteId
 
 SCHEDULER: Final = "scheduler"
@@ -108,17 +109,22 @@ class Scheduler:
             body = body_of(content)
         except (DecodeError, UnreadableContent):
             raise Rejected("the content of the schedule order cannot be read") from None
-        stored = await self._events.publish(
-            NewEvent(
-                subject=order.subject,
-                type=content.type,
-                body=body,
-                message_id=derived_id("due", service, name, order.placing.hex(), order.due_ms),
-                index=content.index,
-                traceparent=content.traceparent,
-                on_behalf_of=service,
-            )
+        event = NewEvent(
+            subject=order.subject,
+            type=content.type,
+            body=body,
+            message_id=derived_id("due", service, name, order.placing.hex(), order.due_ms),
+            index=content.index,
+            traceparent=content.traceparent,
+            on_behalf_of=service,
         )
+        try:
+            stored = await self._events.publish(event)
+        except (
+            SchemaRefused
+        ) as refusal:  # what the subject is bound to has changed since it was placed
+            self._counters.add("schedule_refused", who=service, reason=refusal.code)
+            raise Rejected(str(refusal)) from None
         reason = "repeated" if stored.duplicate else "published"
         self._counters.add("schedule_worked", who=service, reason=reason)
 
