@@ -147,8 +147,8 @@ class SchemasSection(Section):
 
     check: Literal["enforce", "warn", "off"] = Field(
         default="enforce",
-        description="Content that does not fit the binding of its subject: `enforce` refuses it with the reason, `warn` "
-        "counts and logs it, `off` looks at nothing. Where nothing is bound, nothing is checked.",
+        description="Content that does not fit the binding of its subject: `enforce` refuses it and says why, "
+        "`warn` counts and logs it, `off` looks at nothing. Where nothing is bound, nothing is checked.",
     )
 
 

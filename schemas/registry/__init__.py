@@ -1,0 +1,1 @@
+"""What may be said on which subject: schemas by their hash, bindings of subject patterns to them. Pure."""

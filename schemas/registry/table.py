@@ -1,0 +1,53 @@
+"""The bindings of one process, and what each subject must fit: one look into a dictionary for each message."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.registry.checks import Fits
+from schemas.registry.patterns import strongest
+
+_MAX_SUBJECTS: Final = 16_384
+
+
+class BindingTable:
+    """Pattern to compiled check. Not for several threads."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Fits] = {}
+        self._subjects: dict[str, Fits | None] = {}
+
+    def put(self, pattern: str, check: Fits) -> None:
+        """Take a binding in, or exchange it."""
+        self._checks[pattern] = check
+        self._subjects.clear()
+
+    def drop(self, pattern: str) -> None:
+        """Forget a binding."""
+        if self._checks.pop(pattern, None) is not None:
+            self._subjects.clear()
+
+    def __len__(self) -> int:
+        """How many bindings there are."""
+        return len(self._checks)
+
+    def check(self, subject: str, content_type: str, body: bytes) -> None:
+        """Raise `SchemaRefused` when the content does not fit the binding that holds for the subject, if one does."""
+        if not self._checks:
+            return
+        try:
+            fits = self._subjects[subject]
+        except KeyError:
+            fits = self._learn(subject)
+        if fits is not None:
+            fits(content_type, body)
+
+    def _learn(self, subject: str) -> Fits | None:
+        if len(self._subjects) >= _MAX_SUBJECTS:
+            self._subjects.clear()
+        pattern = strongest(self._checks, subject)
+        found = self._subjects[subject] = None if pattern is None else self._checks[pattern]
+        return found
+
+
+__all__ = ["BindingTable"]
