@@ -4,7 +4,8 @@
     factor     := "not" factor | "(" expression ")" | test
     test       := value ("=" | "!=" | "<" | "<=" | ">" | ">=") literal
                 | value ["not"] "in" "(" literal ("," literal)* ")"
-                | value ["not"] "valued" | value "starts" "with" string | value "matches" string
+                | value ["not"] "valued" | "valued" "(" path ")"
+                | value "starts" "with" string | value "matches" string
     value      := path | "count" "(" path ")" | "length" "(" path ")"
 
 Keywords are not case-sensitive. Strings stand in single or double quotes, which are doubled inside.
@@ -40,7 +41,7 @@ _TOKEN: Final = re.compile(
       (?P<string>'(?:[^']|'')*'|"(?:[^"]|"")*")
     | (?P<number>-?\d{1,15}(?:\.\d{1,15})?(?![\w.]))
     | (?P<symbol>!=|<=|>=|[=<>(),])
-    | (?P<word>[A-Za-z_](?:[\w.\-:]|\[(?:\d{1,9}|\*)\])*)
+    | (?P<word>(?:[A-Za-z_]|\.\d)(?:[\w.\-:]|\[(?:\d{1,9}|\*)\])*)
     )""",
     re.VERBOSE | re.ASCII,
 )
@@ -109,6 +110,8 @@ class _Parser:
         if self._tests > MAX_TESTS:
             raise self.error(f"at most {MAX_TESTS} tests in one expression")
         value = self._value()
+        if value.function is Function.VALUES and value.path.lower() == "valued" and self._took("("):
+            return self._valued_call()
         if self.now.keyword in _COMPARISONS:
             return self._comparison(value)
         is_negated = self._took("not")
@@ -121,6 +124,15 @@ class _Parser:
         if is_negated:
             raise self.error("'in' or 'valued' after 'not'")
         return self._text_test(value)
+
+    def _valued_call(self) -> Node:
+        path = self.now
+        if path.kind != "word":
+            raise self.error("a path")
+        self._at += 1
+        self._expect(")", "')'")
+        value = Value(function=Function.VALUES, path=path.text, position=path.position)
+        return Valued(value=value)
 
     def _text_test(self, value: Value) -> Node:
         if self.now.keyword not in ("starts", "matches"):

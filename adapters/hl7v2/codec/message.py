@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final, Self
 
 from adapters.hl7v2.codec.charset import (
@@ -27,6 +28,8 @@ from adapters.hl7v2.codec.segment import NULL, SELF_DESCRIBING, Presence, Segmen
 _USUAL_ENCODING_CHARACTERS: Final = 4
 _UNRESOLVED: Final = object()
 _ESCAPE: Final = b"\x1b"
+Component = str | list[str]
+"""A component's text, or its subcomponents when it has several."""
 
 
 class Message:
@@ -130,6 +133,24 @@ class Message:
         if value == NULL:
             return Presence.NULL
         return Presence.VALUED if value else Presence.EMPTY
+
+    def parts(self, segment: Segment, field: int) -> list[list[Component]]:
+        """A field of one of this message's segments, whole: by repetition and component, decoded and unescaped.
+
+        A component is its text, or the list of its subcomponents when it has several. [] when the field is absent or
+        empty. Raises `CharsetError`, `LimitExceeded`.
+        """
+        marks, found = self.delimiters, []
+        for raw in segment.repetitions(field):
+            if raw.isascii():
+                text = raw.decode("ascii")
+            else:
+                text = self._decoded(segment, parse_path(f"{segment.name}-{field}"), raw)
+            if field <= 2 and segment.name in SELF_DESCRIBING:
+                found.append([text])
+            else:
+                found.append(self._cut_text(text, marks, segment, field))
+        return found
 
     def valued(self, path: str) -> bool:
         """Whether any place that the path covers holds a value; a null is none. `PID` asks for the segment."""
@@ -308,6 +329,39 @@ class Message:
         charset = self.charset
         return unescape(text, marks, charset.decode if charset else None)
 
+    def _cut_text(
+        self, text: str, marks: Delimiters, segment: Segment, field: int
+    ) -> list[Component]:
+        component, subcomponent, escape_mark = _texts(marks)
+        if component and component in text:
+            self._allow_parts(text, component, segment, field)
+            parts: list[Component] = list(text.split(component))
+        else:
+            parts = [text]
+        if subcomponent and subcomponent in text:
+            self._allow_parts(text, subcomponent, segment, field)
+            parts = [
+                part.split(subcomponent) if isinstance(part, str) and subcomponent in part else part
+                for part in parts
+            ]
+        if escape_mark and escape_mark in text:
+            charset = self.charset
+            decode = charset.decode if charset else None
+            parts = [
+                unescape(part, marks, decode)
+                if isinstance(part, str)
+                else [unescape(one, marks, decode) for one in part]
+                for part in parts
+            ]
+        return parts
+
+    def _allow_parts(self, text: str, mark: str, segment: Segment, field: int) -> None:
+        if text.count(mark) >= self._limits.max_repetitions:
+            raise LimitExceeded(
+                f"more than {self._limits.max_repetitions} components in a field",
+                location=f"{segment.name}-{field}",
+            )
+
     def _is_leaf(self, at: Path, value: bytes) -> bool:
         if at.field <= 2 and at.segment in SELF_DESCRIBING:
             return False
@@ -346,6 +400,13 @@ class Message:
         return raw
 
 
+@lru_cache(maxsize=256)
+def _texts(marks: Delimiters) -> tuple[str, str, str]:
+    """The delimiters of components, of subcomponents and of escapes."""
+    component, subcomponent = marks.component.decode("ascii"), marks.subcomponent.decode("ascii")
+    return component, subcomponent, marks.escape.decode("ascii")
+
+
 def _field_path(path: str) -> Path:
     at = parse_path(path)
     if not at.field:
@@ -353,4 +414,4 @@ def _field_path(path: str) -> Path:
     return at
 
 
-__all__ = ["Message"]
+__all__ = ["Component", "Message"]
