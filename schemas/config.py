@@ -152,6 +152,21 @@ class SchemasSection(Section):
     )
 
 
+class EventsSection(Section):
+    """`[events]`: how events are stored."""
+
+    compress: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto`: compress a body before it is sealed where that saves an eighth of it. `off`: sizes on "
+        "disk then tell less about content. What others have compressed is read either way.",
+    )
+    compress_from: ByteSize = Field(
+        default=ByteSize(256),
+        ge=64,
+        description='Bodies below this size stay as they are, e.g. "256 B".',
+    )
+
+
 class LogSection(Section):
     """`[log]`: what the program says on standard error."""
 
@@ -175,10 +190,14 @@ class SiteConfig(Section):
     schemas: SchemasSection = Field(
         default_factory=SchemasSection, description="What publishers are held to."
     )
+    events: EventsSection = Field(
+        default_factory=EventsSection, description="How events are stored."
+    )
     log: LogSection = Field(default_factory=LogSection, description="The program's own words.")
 
 
 __all__ = [
+    "EventsSection",
     "LimitsSection",
     "LogSection",
     "MeshSection",

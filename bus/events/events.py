@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from bus.envelope.seals import Seals
+from bus.envelope.seals import Opening, Seals
+from bus.events.bodies import Bodies
 from bus.events.commits import CommitLimits
 from bus.events.consumption import MeshConsumption
 from bus.events.content import MESSAGE_ID_BYTES
@@ -87,6 +88,7 @@ class MeshEvents:
         quota: QuotaLimits | None = None,
         path: StorePath | None = None,
         fits: Fits | None = None,
+        bodies: Bodies | None = None,
         fresh_id: Callable[[], bytes] = _fresh_id,
     ) -> None:
         self._site = site
@@ -97,6 +99,8 @@ class MeshEvents:
         self._counters = counters
         self._folder = folder
         self._stream_limits = stream_limits or StreamLimits()
+        self._owns_bodies = bodies is None
+        self._bodies = bodies = bodies or Bodies(transport, counters)
         self._publisher = Publisher(
             site=site,
             store=transport.store,
@@ -105,13 +109,19 @@ class MeshEvents:
             counters=counters,
             fresh_id=fresh_id,
             max_payload=lambda: transport.max_payload,
+            codec=bodies.codec,
             limits=commit_limits,
             quota=quota,
             path=path,
             fits=fits,
         )
         self._receipts = ReceiptReader(
-            site=site, transport=transport, seals=seals, clock=clock, counters=counters
+            site=site,
+            transport=transport,
+            seals=seals,
+            clock=clock,
+            counters=counters,
+            bodies=bodies,
         )
         self._consumptions: dict[str, Consumption] = {}
         self._running = False
@@ -120,6 +130,7 @@ class MeshEvents:
         """Make sure that the site's streams are there. Raises `MeshError`."""
         for spec in stream_specs(self._site, self._stream_limits):
             await self._transport.store.ensure_stream(spec)
+        await self._bodies.start()
         self._running = True
 
     def health(self) -> EventsHealth:
@@ -165,7 +176,7 @@ class MeshEvents:
             spec=spec,
             handler=handler,
             replay_subject=replay_subject,
-            reader=EnvelopeReader(self._seals, opener, self._clock, reachable=self._reachable),
+            reader=self._reader_of(opener),
             dead_letters=DeadLetterWriter(
                 stream=stream,
                 incarnation=incarnation,
@@ -204,15 +215,18 @@ class MeshEvents:
             transport=self._transport,
             shop=shop,
             fresh_opener=self._seals.opener,
-            reader_of=lambda opener: EnvelopeReader(
-                self._seals, opener, self._clock, reachable=self._reachable
-            ),
+            reader_of=self._reader_of,
             folder=self._folder,
         )
         shared = SharedMeshConsumption(supplies, chance=self._chance, times=LeaseTimes())
         await shared.start()
         self._consumptions[shop.spec.name] = shared
         return shared
+
+    def _reader_of(self, opener: Opening) -> EnvelopeReader:
+        return EnvelopeReader(
+            self._seals, opener, self._clock, self._bodies, reachable=self._reachable
+        )
 
     async def await_receipt(self, message_id: bytes, consumer: str, *, timeout_s: float) -> Receipt:
         """Wait for what a destination did; see `bus.events.protocol.Events.await_receipt`."""
@@ -226,6 +240,7 @@ class MeshEvents:
             seals=self._seals,
             publisher=self._publisher,
             clock=self._clock,
+            bodies=self._bodies,
         )
 
     async def drain(self, *, timeout_s: float) -> bool:
@@ -247,6 +262,8 @@ class MeshEvents:
         self._consumptions.clear()
         await asyncio.gather(*(consumption.stop() for consumption in consumptions))
         await self._publisher.stop()
+        if self._owns_bodies:
+            await self._bodies.stop()
 
 
 def without_covered(patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from bus.bodies import DictionaryMissing
 from bus.envelope.seals import Opening, Seals
 from bus.envelope.types import Envelope, Reason, Refused
+from bus.events.bodies import Bodies
 from bus.events.items import Tries
 from bus.flow import TokenBucket
 from schemas.clock import Clock
@@ -36,10 +38,12 @@ class EnvelopeReader:
         seals: Seals,
         opener: Opening,
         clock: Clock,
+        bodies: Bodies,
         *,
         reachable: Callable[[], bool],
     ) -> None:
         self._seals = seals
+        self._bodies = bodies
         self._reachable = reachable
         self._clock = clock
         self._patience = TokenBucket(
@@ -63,6 +67,28 @@ class EnvelopeReader:
             if wait is not None:
                 return wait
 
+    async def restore(self, tries: Tries, envelope: Envelope) -> NotNow | None:
+        """Decode the body of an opened envelope, in place; None when it is as its sender had it.
+
+        Raises `BadBody` for good.
+        """
+        while True:
+            try:
+                self._bodies.codec.restore(envelope.content)
+            except DictionaryMissing as refusal:
+                wait = await self._fetch(tries, refusal)
+                if wait is not None:
+                    return wait
+            else:
+                return None
+
+    async def _fetch(self, tries: Tries, refusal: DictionaryMissing) -> NotNow | None:
+        try:
+            found = await self._bodies.fetch(refusal.dictionary_id)
+        except MeshError as error:
+            return NotNow(error.code)
+        return self._look_again(tries, refusal, found=found)
+
     async def _supply(self, tries: Tries, sealed: bytes, refusal: Refused) -> NotNow | None:
         """Fetch what is missing: None to try again at once. Raises the refusal when it cannot be had."""
         try:
@@ -76,6 +102,12 @@ class EnvelopeReader:
         except MeshError as error:
             # it could not be asked for: that says nothing against the message
             return NotNow(error.code)
+        return self._look_again(tries, refusal, found=found)
+
+    def _look_again(
+        self, tries: Tries, refusal: Refused | DictionaryMissing, *, found: bool
+    ) -> NotNow | None:
+        """None to try at once with what was found, or a wait. Raises the refusal when there was enough of both."""
         if not found and not self._reachable():
             return NotNow(Unavailable.code)
         tries.lookups += 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
+from bus.bodies import BodyCodec
 from bus.envelope.seals import Seals
 from bus.envelope.types import EpochId, Plain, SealedEnvelope
 from bus.events.commits import CommitLimits, Commits
@@ -46,6 +47,7 @@ class Publisher:
         counters: Counters,
         fresh_id: Callable[[], bytes],
         max_payload: Callable[[], int],
+        codec: BodyCodec | None = None,
         limits: CommitLimits | None = None,
         quota: QuotaLimits | None = None,
         path: StorePath | None = None,
@@ -58,6 +60,7 @@ class Publisher:
         self._clock = clock
         self._counters = counters
         self._fresh_id = fresh_id
+        self._codec = codec
         self._fits = fits
         self._limits = limits or CommitLimits()
         self._quota_limits = quota or QuotaLimits()
@@ -88,7 +91,8 @@ class Publisher:
         if is_new and self._fits is not None:
             self._fits(event.subject, event.type, event.body)
         if is_new and len(event.body) > _SURELY_FITS_BYTES:
-            check_event(self._content(event, message_id).ByteSize(), self._max_payload())
+            # as it is: whether an event is accepted must not depend on how well it compresses
+            check_event(self._content(event, message_id, None).ByteSize(), self._max_payload())
         self._look(stream)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
@@ -174,15 +178,18 @@ class Publisher:
         return commits
 
     def _plain(self, entry: Entry) -> Plain:
-        content = self._content(entry.event, entry.message_id)
+        content = self._content(entry.event, entry.message_id, self._codec)
         return Plain(subject=entry.event.subject, content=content)
 
-    def _content(self, event: NewEvent, message_id: bytes) -> content_pb.Content:
+    def _content(
+        self, event: NewEvent, message_id: bytes, codec: BodyCodec | None
+    ) -> content_pb.Content:
         return to_content(
             event,
             message_id=message_id,
             source=self._seals.service,
             now_ms=self._clock.now_ms(),
+            codec=codec,
         )
 
     async def _seal(self, plains: Sequence[Plain]) -> Sequence[SealedEnvelope | MeshError]:

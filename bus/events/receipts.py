@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from bus.envelope.seals import Seals
 from bus.envelope.types import Refused
+from bus.events.bodies import Bodies
 from bus.events.content import UnreadableContent, body_of
 from bus.events.items import Tries
 from bus.events.opening import EnvelopeReader, NotNow
@@ -82,6 +83,7 @@ class ReceiptReader:
         seals: Seals,
         clock: Clock,
         counters: Counters,
+        bodies: Bodies,
     ) -> None:
         self._site = site
         self._transport = transport
@@ -91,6 +93,7 @@ class ReceiptReader:
             seals,
             seals.opener(replay_window=False),
             clock,
+            bodies,
             reachable=lambda: transport.link is LinkState.CONNECTED,
         )
 

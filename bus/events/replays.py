@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from bus.envelope.seals import Seals
 from bus.envelope.types import Refused
+from bus.events.bodies import Bodies
 from bus.events.content import UnreadableContent, body_of, service_name
 from bus.events.dead_letters import DEAD_LETTER_TYPE
 from bus.events.items import Tries
@@ -89,6 +90,7 @@ class DeadLetters:
         seals: Seals,
         publisher: Publisher,
         clock: Clock,
+        bodies: Bodies,
     ) -> None:
         self._site = site
         self._store = transport.store
@@ -98,6 +100,7 @@ class DeadLetters:
             seals,
             seals.opener(replay_window=False),
             clock,
+            bodies,
             reachable=lambda: transport.link is LinkState.CONNECTED,
         )
         self._stream = dead_letter_stream(site)

@@ -12,7 +12,8 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from bus.envelope.types import Refused, SealedEnvelope
+from bus.bodies import BadBody
+from bus.envelope.types import Envelope, Refused, SealedEnvelope
 from bus.events.content import UnreadableContent, body_of, to_received
 from bus.events.dead_letters import DeadLetterWriter
 from bus.events.items import Item, Stage, failure_of
@@ -120,7 +121,21 @@ class Work:
         except (Refused, UnreadableContent, NotForThisConsumer) as error:
             self._refuse(item, error)
             return None
-        item.envelope, item.waits, item.stage = opened, 0, Stage.HANDLE
+        return await self._restore(item, opened)
+
+    async def _restore(self, item: Item, opened: Envelope) -> Again | None:
+        """Decode the body: only then a handler sees the event."""
+        item.envelope = opened
+        try:
+            wait = await self._shop.reader.restore(item.tries, opened)
+        except BadBody as error:
+            self._refuse(item, error)
+            # the sender is known, and may wait for word
+            item.receipt = self._refusal(item, error)
+            return None
+        if wait is not None:
+            return self._away(item, wait.reason)
+        item.waits, item.stage = 0, Stage.HANDLE
         return None
 
     def _take_order(self, item: Item) -> Elsewhere | None:
@@ -148,11 +163,12 @@ class Work:
             return None
         if isinstance(opened, NotNow):
             return self._away(item, opened.reason)
-        item.envelope, item.waits, item.stage = opened, 0, Stage.HANDLE
-        return None
+        return await self._restore(item, opened)
 
     def _refuse(self, item: Item, error: MeshError) -> None:
-        code = f"{error.code}:{error.reason.value}" if isinstance(error, Refused) else error.code
+        code = error.code
+        if isinstance(error, Refused | BadBody):
+            code = f"{error.code}:{error.reason.value}"
         self._shop.counters.add("envelope_refused", who=self._shop.spec.name, reason=code)
         _log.warning(
             "envelope_refused",

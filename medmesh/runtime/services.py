@@ -6,10 +6,13 @@ import asyncio
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from adapters.contract import Rights
+from bus.bodies import BodyCodec, BodyPolicy
 from bus.catalogue import BindingVerifier, Catalogue
+from bus.events.bodies import Bodies
 from bus.events.events import MeshEvents
 from bus.events.path import StorePath
 from bus.events.rights import operator_rights, scheduler_rights
@@ -90,6 +93,10 @@ class Services:
             wait_s=settings.limits.rate_wait_s,
         )
         self._path = StorePath(clock)  # one connection, one way
+        self._policy = BodyPolicy(
+            compress=settings.events.compress == "auto", min_bytes=settings.events.compress_from
+        )
+        self._bodies: Bodies | None = None
         self._catalogue: Catalogue | None = None
 
     @property
@@ -110,7 +117,7 @@ class Services:
         return Catalogue(
             buckets=connection.transport,
             verifier=binding_verifier(connection, self._clock),
-            folder=connection.configuration.settings.mesh.data / "schemas",
+            folder=schemas_folder(connection.configuration),
             mode=mode,
             reachable=lambda: connection.transport.link is LinkState.CONNECTED,
             counters=self._counters,
@@ -168,6 +175,9 @@ class Services:
         seals = ServiceSeals(identity=identity, trust=self._connection.trust, clock=self._clock)
         folder = self._connection.configuration.settings.mesh.data / "consumers" / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._bodies is None:
+            codec = BodyCodec(policy=self._policy)
+            self._bodies = Bodies(self._connection.transport, self._counters, codec)
         events = MeshEvents(
             site=self._connection.configuration.site,
             transport=self._connection.transport,
@@ -179,6 +189,7 @@ class Services:
             stream_limits=self._limits,
             quota=self._quota,
             path=self._path,
+            bodies=self._bodies,
             fits=self._catalogue.check if self._catalogue else None,
         )
         await events.start()
@@ -239,9 +250,17 @@ class Services:
         services = list(self._open.values())
         self._open.clear()
         await asyncio.gather(*(service.events.stop() for service in services))
+        if self._bodies is not None:
+            await self._bodies.stop()
+            self._bodies = None
         catalogue, self._catalogue = self._catalogue, None
         if catalogue is not None:
             await catalogue.stop()
+
+
+def schemas_folder(configuration: Configuration) -> Path:
+    """Where a machine keeps what it knew last of the schema registry."""
+    return configuration.settings.mesh.data / "schemas"
 
 
 def binding_verifier(connection: Connected, clock: Clock) -> BindingVerifier:
@@ -258,4 +277,4 @@ def _needed_from(consumer: ConsumerState, last_seq: int) -> int:
     return consumer.ack_floor + 1
 
 
-__all__ = ["OPERATOR", "Connected", "Service", "Services", "binding_verifier"]
+__all__ = ["OPERATOR", "Connected", "Service", "Services", "binding_verifier", "schemas_folder"]
