@@ -26,6 +26,7 @@ from typing import Final
 from google.protobuf import descriptor_pb2
 
 from schemas.registry.models import Compatibility
+from schemas.registry.prototext import default_json_name
 
 FieldProto = descriptor_pb2.FieldDescriptorProto
 _BACKWARD: Final = frozenset({Compatibility.BACKWARD})
@@ -156,10 +157,7 @@ def _field(where: str, former: FieldProto, new: FieldProto) -> Iterator[Change]:
 
 
 def _json_name(field: FieldProto) -> str:
-    if field.json_name:
-        return field.json_name
-    head, *rest = field.name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
+    return field.json_name or default_json_name(field.name)
 
 
 def _oneof(message: _Message, field: FieldProto) -> str:
