@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "envelope",
+    "bodies",
     "hl7v2_parse",
     "transport",
     "subjects",
