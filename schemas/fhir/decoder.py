@@ -1,0 +1,197 @@
+"""The bytes of a protobuf message to FHIR JSON. The bytes may come from anyone: what they claim is checked."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
+import orjson
+from google.protobuf.message import DecodeError, Message
+
+from schemas.fhir.catalogue import Catalogue
+from schemas.fhir.errors import MalformedFhir, NewerFhirSchema
+from schemas.fhir.shapes import UNKNOWN_JSON, Kind, Slot
+from schemas.fhir.text import NUMBER, parse
+
+Tree: TypeAlias = "dict[str, object]"
+
+
+class _Opened:
+    """A resource on its way to JSON: the message's tree first, its text when those inside it have theirs."""
+
+    __slots__ = ("body", "name", "text", "tree")
+
+    def __init__(self, name: str, body: bytes) -> None:
+        self.name = name
+        self.body = body
+        self.tree: Tree = {"resourceType": name}
+        self.text = b""
+
+
+Found: TypeAlias = "list[_Opened]"
+# protobuf's field values have no common type
+Show: TypeAlias = Callable[[Any, Found], object]
+Plan: TypeAlias = "dict[object, tuple[str, Show | None]]"
+"""By protobuf's field descriptor."""
+
+_rest: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_number = NUMBER.fullmatch
+
+
+def _decimal(value: str, _found: Found) -> object:
+    if _number(value) is None:
+        raise MalformedFhir("a decimal of the message is no number")
+    return orjson.Fragment(value)
+
+
+def _base64(value: bytes, _found: Found) -> object:
+    return b64encode(value).decode()
+
+
+class _Box(Protocol):
+    type: str
+    proto: bytes
+    json: bytes
+
+
+def _box(value: _Box, found: Found) -> object:
+    if value.json:
+        parse(value.json)
+        return orjson.Fragment(value.json)
+    opened = _Opened(value.type, value.proto)
+    found.append(opened)
+    return opened
+
+
+def _texts(values: Iterable[str], _found: Found) -> object:
+    return [value or None for value in values]
+
+
+def _listed(values: Iterable[object], _found: Found) -> object:
+    return list(values)
+
+
+def _each(show: Show) -> Show:
+    def show_all(values: Iterable[object], found: Found) -> object:
+        return [show(value, found) for value in values]
+
+    return show_all
+
+
+_ONE: Final[dict[Kind, Show]] = {
+    Kind.DECIMAL: _decimal,
+    Kind.BASE64: _base64,
+    Kind.RESOURCE: _box,
+}
+
+
+class Decoder:
+    """Writes the JSON of messages of one release."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._plans: dict[str, Plan] = {}
+
+    def decode(self, name: str, body: bytes) -> bytes:
+        """The JSON of a resource, given its type and its serialised message.
+
+        Resources in resources are opened one behind the other, however deep they lie. Raises `MalformedFhir` when the
+        bytes are no such message, and `NewerFhirSchema` when they hold fields that would be lost.
+        """
+        opened = [_Opened(name, body)]
+        try:
+            for each in opened:  # grows while boxes are found
+                self._open(each, opened)
+            for each in reversed(opened):
+                each.text = orjson.dumps(each.tree, default=_finished)
+        except DecodeError:
+            raise MalformedFhir("the bytes are no message of the type that they claim") from None
+        except (RecursionError, orjson.JSONEncodeError):
+            raise MalformedFhir("the message is nested too deep") from None
+        return opened[0].text
+
+    def _open(self, opened: _Opened, found: Found) -> None:
+        if opened.name not in self._catalogue.resources:
+            raise MalformedFhir("a resource of the message has a type that the release lacks")
+        plan = self._plan(opened.name)
+        message = self._catalogue.wire_class(opened.name).FromString(opened.body)
+        _refuse_unknown_fields(message)
+        _show(message, plan, opened.tree, found)
+
+    def _plan(self, name: str) -> Plan:
+        plan = self._plans.get(name)
+        if plan is None:
+            plan = self._plans[name] = {}  # known before it is filled: types refer to themselves
+            fields = self._catalogue.wire_class(name).DESCRIPTOR.fields_by_number
+            for slot in self._catalogue.shape(name):
+                plan[fields[slot.number]] = slot.key, self._show_of(slot)
+        return plan
+
+    def _show_of(self, slot: Slot) -> Show | None:
+        """How a field's value is shown; None when it is shown as it is."""
+        if slot.type:
+            return self._message(slot)
+        if not slot.repeated:
+            return _ONE.get(slot.kind)
+        if slot.kind is Kind.STRING:
+            return _texts
+        one = _ONE.get(slot.kind)
+        return _each(one) if one else _listed
+
+    def _message(self, slot: Slot) -> Show:
+        plan = self._plan(slot.type)
+
+        def one(value: Message, found: Found) -> object:
+            return _show(value, plan, {}, found)
+
+        def many(values: Iterable[Message], found: Found) -> object:
+            return [_show(value, plan, {}, found) for value in values]
+
+        def many_or_null(values: Iterable[Message], found: Found) -> object:
+            return [_show(value, plan, {}, found) or None for value in values]
+
+        if not slot.repeated:
+            return one
+        return many_or_null if slot.kind is Kind.SIBLING else many
+
+
+def _show(message: Message, plan: Plan, tree: Tree, found: Found) -> Tree:
+    for field, value in message.ListFields():
+        known = plan.get(field)
+        if known is None:
+            _add_rest(value, tree)
+            continue
+        key, show = known
+        tree[key] = value if show is None else show(value, found)
+    return tree
+
+
+def _add_rest(raw: bytes, tree: Tree) -> None:
+    """Put back what `unknown_json` holds. It cannot stand in for what the message itself says."""
+    if not isinstance(parse(raw), dict):
+        raise MalformedFhir("unknown_json of the message is no JSON object")
+    for key, value in _rest.decode(raw).items():
+        if key in tree:
+            raise MalformedFhir("unknown_json of the message repeats an element")
+        tree[key] = orjson.Fragment(bytes(value))
+
+
+def _refuse_unknown_fields(message: Message) -> None:
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != size:
+        raise NewerFhirSchema(
+            f"the message has fields that this version's schemas lack (unknown_json is {UNKNOWN_JSON}); "
+            "the sender runs a newer version"
+        )
+
+
+def _finished(opened: object) -> orjson.Fragment:
+    if isinstance(opened, _Opened):
+        return orjson.Fragment(opened.text)
+    raise TypeError(f"a tree holds no {type(opened).__name__}")
+
+
+__all__ = ["Decoder"]
