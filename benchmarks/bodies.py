@@ -3,9 +3,9 @@
     python -m benchmarks.bodies [--json] [--rounds 9] [--fhir FOLDER]
 
 Synthetic HL7 v2 messages of the MLLP benchmark, which the dictionaries were not trained on; FHIR resources where a
-folder with JSON files is given. Batches of 8, suite 1, one reader; identity, zstd and zstd with the dictionary take turns in
-each round, minimum of the rounds. Sizes are of whole envelopes, padding included. The second table shows single bodies
-by size: what encoding and decoding cost, and what is left.
+folder with JSON files is given. Batches of 8, suite 1, one reader; identity, zstd and zstd with the dictionary take
+turns in each round, minimum of the rounds. Sizes are of whole envelopes, padding included. The second table shows
+single bodies by size: what encoding and decoding cost, and what is left.
 """
 
 from __future__ import annotations

@@ -131,8 +131,10 @@ class BodyCodec:
             if raw is None:
                 raise DictionaryMissing(dictionary_id)
             dictionary = _load(raw)
-        held = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=_MAX_WINDOW_BYTES)
         try:
+            held = zstandard.ZstdDecompressor(
+                dict_data=dictionary, max_window_size=_MAX_WINDOW_BYTES
+            )
             held.decompress(_PROBE)
         except zstandard.ZstdError:
             raise BadBody(
