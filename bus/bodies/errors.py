@@ -41,7 +41,6 @@ class BadBody(UnreadableContent):
 class DictionaryMissing(BadBody):
     """The dictionary is not known here yet: fetch it by its id, `learn` it, decode again."""
 
-    code: ClassVar[str] = "dictionary_missing"
     retryable: ClassVar[bool] = True
 
     def __init__(self, dictionary_id: bytes) -> None:

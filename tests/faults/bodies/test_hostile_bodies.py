@@ -175,7 +175,7 @@ def test_a_missing_dictionary_is_told_as_something_that_may_come() -> None:
     with pytest.raises(DictionaryMissing) as missing:
         BodyCodec().decode(held)
     assert missing.value.retryable
-    assert missing.value.code == "dictionary_missing"
+    assert missing.value.dictionary_id == NOBODY_HAS
 
 
 def test_a_codec_works_on_after_every_hostile_body() -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
+from bus.bodies import BodyCodec
 from bus.envelope.seals import Opening
 from bus.envelope.types import (
     Certificate,
@@ -27,6 +28,7 @@ from bus.envelope.types import (
     SealedBatch,
     SealedEnvelope,
 )
+from bus.events.bodies import Bodies
 from bus.events.events import MeshEvents
 from bus.events.protocol import NewEvent
 from bus.telemetry.counters import Counters
@@ -259,7 +261,7 @@ class Bench:
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     counters: Counters = field(default_factory=Counters)
 
-    async def service(self, name: str) -> Service:
+    async def service(self, name: str, *, codec: BodyCodec | None = None) -> Service:
         """A service with a connection of its own."""
         transport = await self.broker.connect(name=name)
         seals = PaperSeals(self.vault, service=name)
@@ -271,6 +273,7 @@ class Bench:
             chance=self.chance,
             counters=self.counters,
             folder=self.folder,
+            bodies=Bodies(transport, self.counters, codec),
         )
         await events.start()
         return Service(transport, seals, events)
