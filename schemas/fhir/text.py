@@ -69,7 +69,7 @@ def _writable(value: Json) -> object:
 
 def may_hold_negative_zero(raw: bytes) -> bool:
     """Whether the integer -0, which parses as 0, may occur; true for some strings that look like it, too."""
-    return b"-0" in raw and _NEGATIVE_ZERO.search(raw) is not None
+    return _NEGATIVE_ZERO.search(raw) is not None
 
 
 def canonical(raw: bytes) -> object:
