@@ -39,6 +39,7 @@ _TEXT_ONLY: Final = frozenset(
 """)
 )
 _BODIES: Final = frozenset(("where", "select", "exists", "all", "repeat", "trace", "sort"))
+_OF_PRIMITIVES: Final = ("id", "extension")
 _Types = frozenset[str] | None
 """What an expression may be; None when it is not known."""
 
@@ -46,6 +47,12 @@ _Types = frozenset[str] | None
 def check(text: str, tree: Node, model: TypeModel, context: str | None) -> None:
     """Raise `FhirPathError` for an element or a type that cannot be there."""
     _Checker(text, model).types(tree, None if context is None else frozenset((context,)))
+
+
+def _found(model: TypeModel, owner: str, name: str) -> tuple[str, ...]:
+    if owner in PRIMITIVES:
+        return {"id": ("string",), "extension": ("Extension",)}.get(name, ())
+    return model.element(owner, name) or ()
 
 
 class _Checker:
@@ -101,11 +108,11 @@ class _Checker:
         found: set[str] = set()
         known: list[str] = []
         for owner in owners:
-            elements = self._model.elements(owner)
+            elements = _OF_PRIMITIVES if owner in PRIMITIVES else self._model.elements(owner)
             if not elements or owner in ("Resource", "DomainResource"):
                 return None
             known.extend(elements)
-            found.update(self._model.element(owner, name) or ())
+            found.update(_found(self._model, owner, name))
         if not found:
             near = difflib.get_close_matches(name[:80], known, 1, 0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
