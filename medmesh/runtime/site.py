@@ -280,6 +280,19 @@ class MeshRuntime:
         )
         return {True: "synced", False: "not synced", None: "not known"}[state.sync_always]
 
+    def _schema_fields(self) -> Mapping[str, object]:
+        """What publishers are held to, and whether the registry says so now or said so last."""
+        catalogue = self._services.catalogue if self._services is not None else None
+        if catalogue is None:
+            return {"check": "off"}
+        state = catalogue.state()
+        return {
+            "check": state.mode.value,
+            "bindings": state.bindings,
+            "live": state.is_live,
+            "incomplete": list(state.incomplete),
+        }
+
     async def _ready_fields(self) -> Mapping[str, object]:
         settings = self.configuration.settings
         return {
@@ -290,6 +303,7 @@ class MeshRuntime:
             "embedded": self._connection.is_embedded,
             "durability": await self._durability(),
             "replicas": settings.nats.replicas,
+            "schemas": self._schema_fields(),
             "max_event_bytes": max_content_bytes(self._connection.transport.max_payload),
             "adapters": [running.fields() for running in self._adapters],
         }

@@ -72,7 +72,9 @@ def _fhir(binding: Binding, types: Fits) -> Fits:
 
     def check(content_type: str, body: bytes) -> None:
         types(content_type, body)
-        if media_type(content_type) not in _JSON or not (allowed or is_full):
+        if not (allowed or is_full):
+            return
+        if content_type not in _JSON and media_type(content_type) not in _JSON:
             return
         found = whole_resource_type(body) if is_full else resource_type(body)
         if found is None:

@@ -19,7 +19,6 @@ class _Typed(msgspec.Struct):
 
 
 _typed: Final = msgspec.json.Decoder(_Typed)
-_whole: Final = msgspec.json.Decoder()
 
 
 def resource_type(body: bytes) -> str:
@@ -32,20 +31,18 @@ def resource_type(body: bytes) -> str:
         return found[1].decode()
     try:
         return _typed.decode(body).resourceType
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 
 
 def whole_resource_type(body: bytes) -> str | None:
     """The resource type of FHIR JSON that is well formed to its end; None for what is no JSON object."""
     try:
-        value = _whole.decode(body)
+        return _typed.decode(body).resourceType
+    except msgspec.ValidationError:  # JSON, but of another shape
+        return "" if body.lstrip().startswith(b"{") else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    name = value.get("resourceType")
-    return name if isinstance(name, str) else ""
 
 
 def hl7_type(body: bytes) -> str:

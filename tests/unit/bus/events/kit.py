@@ -30,7 +30,7 @@ from bus.envelope.types import (
 )
 from bus.events.bodies import Bodies
 from bus.events.events import MeshEvents
-from bus.events.protocol import NewEvent
+from bus.events.protocol import Fits, NewEvent
 from bus.telemetry.counters import Counters
 from bus.transport.memory import MemoryBroker, MemoryTransport
 from schemas.errors import MeshError
@@ -260,6 +260,8 @@ class Bench:
     vault: Vault = field(default_factory=Vault)
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     counters: Counters = field(default_factory=Counters)
+    fits: Fits | None = None
+    """What publishers are held to."""
 
     async def service(self, name: str, *, codec: BodyCodec | None = None) -> Service:
         """A service with a connection of its own."""
@@ -273,10 +275,15 @@ class Bench:
             chance=self.chance,
             counters=self.counters,
             folder=self.folder,
+            fits=self._fits,
             bodies=Bodies(transport, self.counters, codec),
         )
         await events.start()
         return Service(transport, seals, events)
+
+    def _fits(self, subject: str, content_type: str, body: bytes) -> None:
+        if self.fits is not None:
+            self.fits(subject, content_type, body)
 
 
 @dataclass
