@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
+from synthetic_reports import coded_result, laboratory, notification
 from synthetic_segments import WARDS, Writer
 from synthetic_terms import DIAGNOSES, DRUGS, PANELS, PROCEDURES, VACCINES
 
@@ -203,6 +204,7 @@ def acknowledgement(w: Writer) -> list[str]:
 
 
 KINDS: tuple[tuple[Callable[[Writer], list[str]], int], ...] = (
+    (laboratory, 10), (notification, 3), (coded_result, 6),
     (adt, 30), (oru, 28), (order, 14), (schedule, 6), (document, 5), (vaccination, 4), (pharmacy, 6), (billing, 4), (referral, 2),
     (merge, 2), (acknowledgement, 2),
 )  # fmt: skip
