@@ -1,0 +1,109 @@
+"""Every message of the shared data maps; what comes out satisfies the judges, resolves, and loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC
+
+import pytest
+
+from adapters.hl7v2.codec import Hl7Error, Message
+from adapters.hl7v2.mapping.protocol import MapContext, Output
+from tests.mapping.bindings import by_bindings
+from tests.mapping.checks import lost_leaves
+from tests.mapping.corpus import Sample, samples, some
+from tests.mapping.judges import NpmJudge, write
+from tests.mapping.kit import CONTEXT, faults, mapped, refusals
+from tests.mapping.mapper import default_mapper
+
+EXPLAINED = MapContext(tenant="north", zone=UTC, explain=True)
+
+
+@pytest.fixture(scope="module")
+def npm() -> Iterator[NpmJudge]:
+    with NpmJudge() as judge:
+        yield judge
+
+
+def test_the_corpus_is_complete() -> None:
+    assert len(samples()) >= 455
+
+
+def test_every_message_maps_to_a_bundle_that_resolves_and_has_nothing_empty() -> None:
+    wrong: dict[str, list[str]] = {}
+    for sample in samples():
+        found = mapped(sample.raw)
+        if isinstance(found, Hl7Error):
+            wrong[sample.name] = [found.code]
+        elif problems := faults(found):
+            wrong[sample.name] = problems[:5]
+    assert not wrong
+
+
+def test_hospital_messages_are_not_among_the_dead_letters() -> None:
+    failed = [
+        one.name
+        for one in samples()
+        if getattr(mapped(one.raw), "failed", True) and b"PID" in one.raw
+    ]
+    assert not failed
+
+
+def test_no_bundle_of_ours_fails_a_judge(npm: NpmJudge) -> None:
+    wrong = {
+        sample.name: found
+        for sample in some(110, seed=4)
+        if (found := _refused(sample, CONTEXT, npm))
+    }
+    assert not wrong
+
+
+def test_transactions_pass_the_judges_too(npm: NpmJudge) -> None:
+    context = MapContext(tenant="north", zone=UTC, output=Output.TRANSACTION)
+    wrong = {
+        sample.name: found
+        for sample in some(40, seed=5)
+        if (found := _refused(sample, context, npm))
+    }
+    assert not wrong
+
+
+def test_bare_output_holds_the_same_resources_as_the_message_without_its_header() -> None:
+    context = MapContext(tenant="north", zone=UTC, output=Output.BARE)
+    for sample in some(60, seed=6):
+        bare, whole = mapped(sample.raw, context), mapped(sample.raw)
+        if isinstance(bare, Hl7Error) or isinstance(whole, Hl7Error):
+            continue
+        assert bare.bundle is None
+        assert {str(one["id"]) for one in bare.resources} <= {
+            str(one["id"]) for one in whole.resources
+        }
+
+
+def test_required_codes_are_of_their_value_sets() -> None:
+    wrong = {}
+    for sample in some(200, seed=7):
+        found = mapped(sample.raw)
+        bundle = None if isinstance(found, Hl7Error) else found.bundle
+        if bundle and (findings := by_bindings(write(bundle))):
+            wrong[sample.name] = findings[:5]
+    assert not wrong
+
+
+def test_no_leaf_is_lost_in_silence() -> None:
+    wrong = {}
+    for sample in some(150, seed=8):
+        message = Message.parse(sample.raw)
+        found = default_mapper().map(message, EXPLAINED)
+        if found.bundle and (lost := lost_leaves(message, found, write(found.bundle))):
+            wrong[sample.name] = lost[:8]
+    assert not wrong
+
+
+def _refused(sample: Sample, context: MapContext, npm: NpmJudge) -> list[str]:
+    found = mapped(sample.raw, context)
+    return (
+        [found.code]
+        if isinstance(found, Hl7Error)
+        else [str(one) for one in refusals(found, npm)[:5]]
+    )
