@@ -22,7 +22,7 @@ class Floor:
     overall: float
     target: float
     not_yet: Mapping[str, float] = field(default_factory=dict)
-    """Resource types that have not reached `TYPE_TARGET` yet, with what they have. Every other type must reach `others`."""
+    """Resource types that have not reached `TYPE_TARGET` yet, with what they have. All others must reach `others`."""
     others: float = TYPE_TARGET
     """Stays at `TYPE_TARGET` once the tables have been measured."""
 
