@@ -6,8 +6,9 @@ from typing import Final
 
 from adapters.contract import AdapterKind, Rights
 from adapters.fhir.client import FhirSender
-from adapters.fhir.config import ClientConfig
+from adapters.fhir.config import ClientConfig, ReceiverConfig, split_event
 from adapters.fhir.rest import FhirClient
+from adapters.fhir.server import FhirReceiver
 from bus.events.rights import consumer_rights
 from schemas.subjects import SiteId
 
@@ -15,6 +16,12 @@ from schemas.subjects import SiteId
 def _client_rights(config: ClientConfig, site: SiteId) -> Rights:
     own = consumer_rights(site, config.name)
     return Rights(publish=own.publish, subscribe=(*config.subscribe, *own.subscribe))
+
+
+def _receiver_rights(config: ReceiverConfig, site: SiteId) -> Rights:
+    names = (config.event, *config.event_by_type.values())
+    pairs = [split_event(name) for name in dict.fromkeys(names)]
+    return Rights(publish=tuple(f"evt.{site}.{domain.value}.{name}.*" for domain, name in pairs))
 
 
 CLIENT: Final = AdapterKind(
@@ -26,4 +33,13 @@ CLIENT: Final = AdapterKind(
     addresses=lambda _config: (),
 )
 
-__all__ = ["CLIENT", "FhirClient"]
+RECEIVER: Final = AdapterKind(
+    kind="fhir.receiver",
+    summary="Receives notifications and resources over HTTP and answers them by the declared meaning.",
+    config=ReceiverConfig,
+    rights=_receiver_rights,
+    build=FhirReceiver,
+    addresses=lambda config: (config.listen,),
+)
+
+__all__ = ["CLIENT", "RECEIVER", "FhirClient"]

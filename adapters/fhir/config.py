@@ -396,7 +396,7 @@ class ReceiverConfig(AdapterConfig):
         default="raw.fhir",
         description="Domain and name of the events: evt.<site>.<domain>.<name>.<partition>.",
     )
-    events: dict[ResourceName, EventName] = Field(
+    event_by_type: dict[ResourceName, EventName] = Field(
         default_factory=dict,
         description='Other events for some types of resources, e.g. { Observation = "result.reported" }.',
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, BinaryIO, Final, cast
 
 import msgspec
@@ -34,7 +33,6 @@ DIFFERS_IN_R4B: Final = frozenset(
     }
 )  # fmt: skip
 """Resources of R4 for which `fhir.resources`, which has no R4, has no true model: they are not validated."""
-_MODELS: Final = {"R4": "fhir.resources.R4B", "R4B": "fhir.resources.R4B", "R5": "fhir.resources"}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _UNNAMED: Final = ("extra_forbidden", "value_error.extra")
 
@@ -128,9 +126,20 @@ def _code(kind: str) -> str:
     return kind if _NAME.match(kind.replace(".", "_")) else "invalid"
 
 
+def models_of(release: str) -> GetModel:
+    """The models of a release; R4 has none of its own there and takes those of R4B. Imports for half a second."""
+    if release == "R5":
+        from fhir.resources import get_fhir_model_class as of_r5  # noqa: PLC0415
+
+        return cast("GetModel", of_r5)
+    from fhir.resources.R4B import get_fhir_model_class as of_r4b  # noqa: PLC0415
+
+    return cast("GetModel", of_r4b)
+
+
 def serve(source: BinaryIO, sink: BinaryIO, release: str) -> None:
     """Answer until the input ends."""
-    get_model = cast("GetModel", import_module(_MODELS[release]).get_fhir_model_class)
+    get_model = models_of(release)
     while True:
         head = source.read(LENGTH_BYTES)
         if len(head) < LENGTH_BYTES:
@@ -144,4 +153,13 @@ def serve(source: BinaryIO, sink: BinaryIO, release: str) -> None:
 if __name__ == "__main__":
     serve(sys.stdin.buffer, sys.stdout.buffer, sys.argv[1])
 
-__all__ = ["DIFFERS_IN_R4B", "LENGTH_BYTES", "Finding", "GetModel", "Report", "judge", "serve"]
+__all__ = [
+    "DIFFERS_IN_R4B",
+    "LENGTH_BYTES",
+    "Finding",
+    "GetModel",
+    "Report",
+    "judge",
+    "models_of",
+    "serve",
+]

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.contract import Adapter, AdapterConfig, AdapterKind, AdapterRuntime, Condition, Health
+from adapters.fhir import CLIENT, RECEIVER
 from adapters.files import READER, WRITER
 from adapters.hl7v2 import MLLP_CLIENT, MLLP_SERVER
 from bus.clock import SystemClock
@@ -40,6 +41,14 @@ KINDS = {
         ),
         Kind(WRITER, lambda folder: {"folder": folder / "out", "subscribe": "evt.north.raw.>"}),
         Kind(READER, lambda folder: {"folder": folder / "in"}),
+        Kind(
+            CLIENT,
+            lambda _: {
+                "base": f"http://127.0.0.1:{free_port()}/fhir",
+                "subscribe": "evt.north.patient.>",
+            },
+        ),
+        Kind(RECEIVER, lambda _: {"listen": f"127.0.0.1:{free_port()}"}),
     )
 }
 

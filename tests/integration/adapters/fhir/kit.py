@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from adapters.contract import AdapterRuntime
-from adapters.fhir import CLIENT
+from adapters.fhir import CLIENT, RECEIVER
 from adapters.fhir.client import FhirSender
+from adapters.fhir.server import FhirReceiver
 from bus.clock import SystemClock
 from bus.events.protocol import Events, NewEvent
 from schemas import subjects
@@ -89,3 +90,41 @@ async def fhir_client(
         yield sender, own
     finally:
         await sender.stop()
+
+
+@contextlib.asynccontextmanager
+async def fhir_receiver(
+    events: Events, folder: Path, **settings: Any
+) -> AsyncIterator[tuple[FhirReceiver, AdapterRuntime]]:
+    """A running `fhir.receiver`; its port is `receiver.bound_port`."""
+    ordinary = {"name": "fhir-in", "kind": "fhir.receiver", "listen": "127.0.0.1:0"}
+    config = RECEIVER.config.model_validate(ordinary | settings)
+    own = runtime(events, folder, clock=SystemClock())
+    receiver = FhirReceiver(config, own)
+    await receiver.start()
+    try:
+        yield receiver, own
+    finally:
+        await receiver.stop()
+
+
+def endpoint(receiver: FhirReceiver) -> str:
+    return f"http://127.0.0.1:{receiver.bound_port}/fhir"
+
+
+def notification(kind: str, *resources: bytes, release: str = "R5") -> bytes:
+    """A notification bundle as R4 (backport), R4B or R5 have it."""
+    if release == "R4":
+        status = (
+            '{"resourceType":"Parameters","parameter":[{"name":"subscription","valueReference":'
+            '{"reference":"Subscription/s1"}},{"name":"type","valueCode":"KIND"}]}'
+        )
+    else:
+        status = (
+            '{"resourceType":"SubscriptionStatus","status":"active","type":"KIND",'
+            '"subscription":{"reference":"Subscription/s1"}}'
+        )
+    type_ = "subscription-notification" if release == "R5" else "history"
+    entries = [status.replace("KIND", kind).encode(), *resources]
+    joined = b",".join(b'{"resource": %b }' % one for one in entries)
+    return b'{"resourceType":"Bundle","type":"%b","entry":[%b]}' % (type_.encode(), joined)
