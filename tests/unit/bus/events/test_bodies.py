@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bus.bodies import BodyCodec, BodyPolicy, Dictionaries
-from bus.envelope.types import Plain, SealedBatch
+from bus.envelope.types import ContentTooLarge, Plain, SealedBatch
 from bus.events.bodies import DICTIONARY_BUCKET, Bodies
 from bus.events.protocol import NewEvent, ReceivedEvent, Rejected
+from bus.events.sizes import max_content_bytes
 from bus.transport.memory import MemoryBroker
 from bus.transport.protocol import Transport
 from schemas.errors import Unavailable
@@ -290,3 +291,19 @@ def test_without_the_bucket_bodies_are_compressed_without_dictionary_until_it_is
         await bodies.stop()
 
     run_jumping(main())
+
+
+def test_whether_an_event_is_accepted_does_not_depend_on_how_well_it_compresses(
+    tmp_path: Path,
+) -> None:
+    async def script(scene: Scene) -> None:
+        await scene.begin()
+        largest = max_content_bytes(scene.publisher.transport.max_payload)
+        with pytest.raises(ContentTooLarge, match=r"max_payload|max_envelope_bytes"):
+            await scene.publisher.events.publish(replace(event(0), body=bytes(largest)))
+        large = bytes(largest - 4096)
+        await scene.publisher.events.publish(replace(event(0), body=large))
+        await asyncio.sleep(1)
+        assert scene.bodies == [large]
+
+    play(tmp_path, script)
