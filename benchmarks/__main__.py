@@ -9,6 +9,7 @@ BENCHMARKS = (
     "envelope",
     "bodies",
     "hl7v2_parse",
+    "fhirpath",
     "transport",
     "subjects",
     "group_commit",

@@ -15,6 +15,7 @@ from schemas.fhirpath.types import QUANTITIES
 from schemas.fhirpath.values import ARITHMETIC, Element, Items, number
 
 MAX_DATA_DEPTH: Final = 100
+_NUMBERS: Final = frozenset((int, Decimal))
 
 _PARSERS: Final[dict[str, Callable[[str], Temporal | None]]] = {
     "date": temporal.parse_date,
@@ -34,7 +35,7 @@ def system(item: object) -> object:
         return item
     if kind is Element:
         return _of_element(item)  # type: ignore[arg-type]  # narrowed by `kind`, which is cheaper than isinstance
-    if isinstance(item, Temporal | Quantity):
+    if kind is Temporal or kind is Quantity:
         return item
     return number(item)
 
@@ -66,6 +67,8 @@ def equal(left: object, right: object) -> bool | None:
 def compare(left: object, right: object, where: str) -> int | None:
     """Less than, equal or greater than 0; None when open. Raises `PathFailed` for types without a common order."""
     one, other = system(left), system(right)
+    if type(one) in _NUMBERS and type(other) in _NUMBERS:
+        return _sign(one, other)
     if one is None or other is None:
         return None
     found = _comparable(one, other)

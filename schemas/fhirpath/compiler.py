@@ -13,7 +13,7 @@ from schemas.fhirpath.functions import FUNCTIONS
 from schemas.fhirpath.functions.elements import filter_step, is_step
 from schemas.fhirpath.functions.registry import NOTHING, boolean, integer
 from schemas.fhirpath.functions.sets import distinct
-from schemas.fhirpath.shape import asks_types, height, member_of_focus
+from schemas.fhirpath.shape import asks_types, height, literal_texts, member_of_focus
 from schemas.fhirpath.tree import (
     Binary,
     Call,
@@ -114,10 +114,19 @@ class Compiler:
                 test = self._equality(node)
                 return operators.negated(test) if node.operator == "!=" else test
             case Binary(operator) if operator in operators.TESTS:
-                left, right = self.expression(node.left), self.expression(node.right)
-                return operators.TESTS[operator](left, right)
+                return self._test(node)
             case _:
                 return operators.truth(self.expression(node), strictly=strictly)
+
+    def _test(self, node: Binary) -> Truth:
+        left, right = self.expression(node.left), self.expression(node.right)
+        test = operators.TESTS[node.operator](left, right)
+        texts = literal_texts(node.right)
+        return (
+            test
+            if node.operator != "in" or texts is None
+            else operators.in_texts(left, texts, test)
+        )
 
     def _equality(self, node: Binary) -> Truth:
         """`=`; a text beside an element of the focus, the commonest filter, is compared at once."""

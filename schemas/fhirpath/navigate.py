@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from schemas.fhirpath.environment import Environment, Step
 from schemas.fhirpath.quantity import Quantity
 from schemas.fhirpath.temporal import Temporal
 from schemas.fhirpath.types import FHIR_TYPES, PRIMITIVES, TypeModel, choice_keys, choice_of, is_a
 from schemas.fhirpath.values import Element, Items
+
+_MOST_NAMES: Final = 1_024
 
 
 def member(name: str) -> Step:
@@ -29,7 +33,9 @@ def member(name: str) -> Step:
                 _found(holder, name, choices, out)
             else:
                 out.append(value)
-        env.spend(len(out) + len(items))
+        env.left -= len(out) + len(items)
+        if env.left < 0:
+            env.spend(0)
         return out
 
     return step
@@ -41,12 +47,18 @@ def _found(item: dict[str, object], name: str, choices: dict[str, str] | None, o
     if name in item or extra is not None:
         _with_extras(item.get(name), extra, None, out)
     elif choices is not None:
-        for json_name in item:
-            plain_name = json_name.removeprefix("_")
-            kind = choices.get(plain_name)
-            if kind is not None:
-                _with_extras(item.get(plain_name), item.get(f"_{plain_name}"), kind, out)
-                return
+        json_name = _chosen(item, choices)
+        if json_name is not None:
+            kind = choices[json_name]
+            _with_extras(item.get(json_name), item.get(f"_{json_name}"), kind, out)
+
+
+def _chosen(item: dict[str, object], choices: dict[str, str]) -> str | None:
+    """The JSON name of the choice that is there; the first by name should there be several."""
+    found = choices.keys() & item.keys()
+    if not found:
+        found = {key[1:] for key in item if key[:1] == "_" and key[1:] in choices}
+    return min(found, default=None)
 
 
 def _holder(item: object, name: str) -> dict[str, object] | None:
@@ -124,9 +136,12 @@ def children(model: TypeModel | None) -> Step:
                 continue
             env.spend(len(holder))
             for name in _child_names(holder, element.type, model):
-                if name not in steps and len(steps) < 4096:
-                    steps[name] = typed_member(name, model)
-                out.extend(steps.get(name, typed_member(name, model))([element], env))
+                found = steps.get(name)
+                if found is None:
+                    found = typed_member(name, model)
+                    if len(steps) < _MOST_NAMES:
+                        steps[name] = found
+                out.extend(found([element], env))
         return out
 
     return step
@@ -194,11 +209,9 @@ def type_filter(name: str) -> Step:
     def step(items: Items, env: Environment) -> Items:
         out: Items = []
         for item in items:
-            value = item.value if type(item) is Element else item
-            kind = item.type if type(item) is Element else None
-            if kind is None and isinstance(value, dict):
-                kind = _type_of_value(value)
-            if kind is not None and (kind == name or is_a(kind, name)):
+            element = item if type(item) is Element else None
+            kind = _type_of_value(item) if element is None else element.type
+            if kind == name or (kind is not None and is_a(kind, name)):
                 out.append(item)
         return out
 

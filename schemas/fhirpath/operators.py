@@ -189,6 +189,18 @@ def _contained(symbol: str, items: Items, wanted: Items, env: Environment) -> bo
     return any(key(item) == sought_key or equal(item, sought) is True for item in items)
 
 
+def in_texts(left: Expression, wanted: frozenset[str], general: Truth) -> Truth:
+    """`in` a list of texts that stands in the path: the list is looked up, not walked."""
+
+    def test(env: Environment) -> bool | None:
+        items = left(env)
+        if len(items) == 1 and type(items[0]) is str:
+            return items[0] in wanted
+        return general(env)
+
+    return test
+
+
 def _in(left: Expression, right: Expression) -> Truth:
     return lambda env: _contained("in", right(env), left(env), env)
 
@@ -261,6 +273,7 @@ __all__ = [
     "equals_text",
     "every",
     "focus_equals",
+    "in_texts",
     "negated",
     "negative",
     "some",

@@ -10,6 +10,7 @@ from schemas.fhirpath.tree import (
     Call,
     Chain,
     Index,
+    Literal,
     Member,
     Negative,
     Node,
@@ -77,4 +78,15 @@ def member_of_focus(node: Node) -> str | None:
     return None
 
 
-__all__ = ["asks_types", "height", "member_of_focus", "parts", "walk"]
+def literal_texts(node: Node) -> frozenset[str] | None:
+    """The texts, when a node is a union of texts written in the path and of nothing else."""
+    if not isinstance(node, Several) or node.operator != "|":
+        return None
+    found = [part.value for part in node.parts if isinstance(part, Literal)]
+    texts = frozenset(value for value in found if isinstance(value, str))
+    return (
+        texts if len(found) == len(node.parts) and all(isinstance(v, str) for v in found) else None
+    )
+
+
+__all__ = ["asks_types", "height", "literal_texts", "member_of_focus", "parts", "walk"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Protocol
 
 
@@ -134,6 +135,7 @@ def is_a(type_name: str, wanted: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=1024)
 def choice_keys(name: str) -> dict[str, str] | None:
     """JSON names of a choice element and the type each tells, or None if the element is not a choice in any release."""
     if name not in _CHOICES:
@@ -141,6 +143,7 @@ def choice_keys(name: str) -> dict[str, str] | None:
     return {f"{name}{kind[0].upper()}{kind[1:]}": kind for kind in _CHOICE_TYPES}
 
 
+@lru_cache(maxsize=1024)
 def choice_of(name: str) -> tuple[str, str] | None:
     """Choice element and type behind the JSON name of a choice (`valueQuantity`), which is no name in FHIRPath."""
     if name in _NOT_CHOICES:

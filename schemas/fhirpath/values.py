@@ -51,6 +51,8 @@ def number(value: object) -> Number | None:
     kind = type(value)
     if kind is bool or kind is str:
         return None
+    if kind is float:
+        return _decimal(repr(value))
     if isinstance(value, int):
         return value
     if isinstance(value, Decimal):
