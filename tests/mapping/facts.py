@@ -71,6 +71,21 @@ def facts_of(bundle: Mapping[str, Any], said: Said | None = None) -> Facts:
     return {kind: counted for kind, counted in found.items() if counted}
 
 
+def without_unsaid_codings(value: Any, said: Said) -> Any:
+    """A bundle without codings whose code is not in the message.
+
+    For pairs in which a FHIR sender's bundle was first: the message made of it does not carry all of its codes.
+    """
+    if isinstance(value, list):
+        kept = (without_unsaid_codings(item, said) for item in value)
+        return [item for item in kept if item != {}]
+    if not isinstance(value, dict):
+        return value
+    if "system" in value and "code" in value and not said.has_words(str(value["code"])):
+        return {}
+    return {key: without_unsaid_codings(inner, said) for key, inner in value.items()}
+
+
 def _resources(bundle: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield {"resourceType": "Bundle"} | {k: bundle[k] for k in _BUNDLE_FACTS if k in bundle}
     for entry in bundle.get("entry", ()):
@@ -154,4 +169,4 @@ def _can_be_known(fact: Fact, said: Said) -> bool:
     return True
 
 
-__all__ = ["SHARED_TYPES", "Fact", "Facts", "facts_of"]
+__all__ = ["SHARED_TYPES", "Fact", "Facts", "facts_of", "without_unsaid_codings"]

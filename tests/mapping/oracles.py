@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import orjson
 
 from tests.mapping.corpus import FOLDER
-from tests.mapping.facts import Facts, facts_of
+from tests.mapping.facts import Facts, facts_of, without_unsaid_codings
 from tests.mapping.values import Said
 from tests.shared_data import shared_path
 
@@ -25,6 +25,15 @@ class Pair:
     raw: bytes
     said: Said
     expected: Facts
+
+    @property
+    def is_reverse(self) -> bool:
+        """Whether the bundle was first, and the message was made of it."""
+        return _is_reverse(self.name)
+
+    def facts(self, bundle: Mapping[str, Any]) -> Facts:
+        """A bundle of this message as facts that count for this pair."""
+        return _facts(bundle, self.said, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,17 @@ class Oracle:
 
 
 def _pair(folder: Path, message: Path, bundle: Path) -> Pair:
-    raw = message.read_bytes()
+    raw, name = message.read_bytes(), message.relative_to(folder).as_posix()
     said = Said(raw)
-    return Pair(message.relative_to(folder).as_posix(), raw, said, facts_of(read(bundle), said))
+    return Pair(name, raw, said, _facts(read(bundle), said, name))
+
+
+def _facts(bundle: Mapping[str, Any], said: Said, name: str) -> Facts:
+    return facts_of(without_unsaid_codings(bundle, said) if _is_reverse(name) else bundle, said)
+
+
+def _is_reverse(name: str) -> bool:
+    return "/FHIR_to_HL7/" in name
 
 
 def read(path: Path) -> dict[str, Any]:

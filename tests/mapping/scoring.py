@@ -11,7 +11,7 @@ import orjson
 from adapters.hl7v2.codec import Message
 from adapters.hl7v2.mapping.protocol import MapContext, Mapper
 from tests.mapping.decisions import decisions, set_aside
-from tests.mapping.facts import Facts, facts_of
+from tests.mapping.facts import Facts
 from tests.mapping.oracles import Oracle, Pair
 
 MADE = Callable[[Pair], Facts]
@@ -71,6 +71,10 @@ class Score:
     set_aside: int = 0
     """Expected facts that decisions leave out."""
     by_pair: dict[str, Tally] = field(default_factory=dict)
+    forward: Tally = field(default_factory=Tally)
+    """Of messages whose bundle the oracle made."""
+    reverse: Tally = field(default_factory=Tally)
+    """Of messages that the oracle made of the bundle."""
 
     @property
     def overall(self) -> Tally:
@@ -87,7 +91,7 @@ def mapped_by(mapper: Mapper, oracle: Oracle) -> MADE:
 
     def made(pair: Pair) -> Facts:
         bundle = mapper.map(Message.parse(pair.raw), context).bundle
-        return facts_of(orjson.loads(orjson.dumps(bundle)), pair.said) if bundle else {}
+        return pair.facts(orjson.loads(orjson.dumps(bundle))) if bundle else {}
 
     return made
 
@@ -108,6 +112,7 @@ def score(oracle: Oracle, made: MADE, *, file: str = "", kinds: Iterable[str] = 
             tally = _compare(pair.name, expected.get(kind), actual.get(kind), found.paths, where)
             found.types.setdefault(kind, Tally()).add(tally)
             total.add(tally)
+        (found.reverse if pair.is_reverse else found.forward).add(total)
     return found
 
 

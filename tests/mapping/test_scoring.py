@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.mapping.decisions import Decision, decisions, set_aside
-from tests.mapping.facts import Facts, facts_of
+from tests.mapping.facts import Facts, facts_of, without_unsaid_codings
 from tests.mapping.oracles import ORACLES, Pair
 from tests.mapping.scoring import score
 from tests.mapping.values import Said, normal
@@ -80,6 +80,18 @@ def test_texts_and_dates_that_are_not_in_the_message_are_nobodys_facts() -> None
         "Patient"
     ]
     assert list(facts["Provenance"]) == [("Provenance.occurredDateTime", "2024-01-02")]
+
+
+def test_where_the_bundle_was_first_codings_that_the_message_does_not_carry_are_nobodys_facts() -> (
+    None
+):
+    said = Said(b"MSH|^~\\&|LAB\rOBX|1|CWE|2951-2^Sodium^LN")
+    loinc = {"system": "http://loinc.org", "code": "2951-2"}
+    made = {
+        "code": {"coding": [loinc, {"system": "http://x.example", "code": "OWN-1"}]},
+        "status": "final",
+    }
+    assert without_unsaid_codings(made, said) == {"code": {"coding": [loinc]}, "status": "final"}
 
 
 @pytest.mark.parametrize(
