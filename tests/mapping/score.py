@@ -69,6 +69,11 @@ def _print(found: Score, options: argparse.Namespace) -> None:
         f"\n{found.oracle}: {found.pairs} pairs, recall {total.recall:.3f}{target}, "
         f"precision {total.precision:.3f}, {found.set_aside} facts set aside by decisions"
     )
+    if found.reverse.expected:
+        print(
+            f"  messages whose bundle it made: recall {found.forward.recall:.3f} of {found.forward.expected}; "
+            f"messages that it made of a bundle: {found.reverse.recall:.3f} of {found.reverse.expected}"
+        )
     print(
         f"  {'resource type':24}{'expected':>9}{'missed':>8}{'recall':>8}{'extra':>8}{'precision':>11}"
     )
@@ -126,6 +131,8 @@ def _json(found: Score) -> dict[str, Any]:
 
     return {
         "oracle": found.oracle,
+        "forward": counts(found.forward),
+        "reverse": counts(found.reverse),
         "pairs": found.pairs,
         "set_aside": found.set_aside,
         "overall": counts(found.overall),

@@ -107,9 +107,9 @@ def score(oracle: Oracle, made: MADE, *, file: str = "", kinds: Iterable[str] = 
         found.set_aside += covered
         found.pairs += 1
         found.by_pair[pair.name] = total = Tally()
-        where = _paths_by_value(actual)
+        where, short = _paths_by_value(actual), pair.name.rpartition("/")[2]
         for kind in expected.keys() | actual.keys():
-            tally = _compare(pair.name, expected.get(kind), actual.get(kind), found.paths, where)
+            tally = _compare(short, expected.get(kind), actual.get(kind), found.paths, where)
             found.types.setdefault(kind, Tally()).add(tally)
             total.add(tally)
         (found.reverse if pair.is_reverse else found.forward).add(total)
