@@ -140,7 +140,8 @@ class Message:
         A component is its text, or the list of its subcomponents when it has several. [] when the field is absent or
         empty. Raises `CharsetError`, `LimitExceeded`.
         """
-        marks, found = self.delimiters, []
+        marks = self.delimiters
+        found: list[list[Component]] = []
         for raw in segment.repetitions(field):
             if raw.isascii():
                 text = raw.decode("ascii")

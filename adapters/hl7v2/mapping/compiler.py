@@ -1,0 +1,344 @@
+"""Documents to programs: every path, name, type and condition is checked here, so that nothing of it can fail later."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Final
+
+from adapters.hl7v2.mapping.coding import Lookup
+from adapters.hl7v2.mapping.conditions import FramePaths, Test, compile_condition, constants_of
+from adapters.hl7v2.mapping.constants import check_constant
+from adapters.hl7v2.mapping.errors import TablesError, nearest
+from adapters.hl7v2.mapping.frames import Frame, Mark, Step
+from adapters.hl7v2.mapping.functions import CODED, FUNCTIONS
+from adapters.hl7v2.mapping.makers import (
+    FIRST,
+    Leaves,
+    Maker,
+    creating_maker,
+    document_maker,
+    function_maker,
+)
+from adapters.hl7v2.mapping.model import Document, Rule, Tables
+from adapters.hl7v2.mapping.rules import (
+    Emit,
+    Naming,
+    always,
+    compile_read,
+    each,
+    each_when,
+    emit_const,
+    emit_ref,
+    guarded,
+    maker_emit,
+    offset,
+    with_default,
+    write_reference,
+    write_value,
+)
+from adapters.hl7v2.mapping.shapes import PRIMITIVES, Shapes
+from adapters.hl7v2.mapping.sources import Kind, Source, parse_source
+from adapters.hl7v2.mapping.targets import THIS, Target, compile_target
+
+_QUANTITIES: Final = frozenset(
+    {"Quantity", "Age", "Count", "Distance", "Duration", "MoneyQuantity", "SimpleQuantity"}
+)
+_SWITCH_FROM: Final = 3
+"""So many rules that test the same field make a look-up worth it."""
+
+
+class Program:
+    """A compiled document."""
+
+    __slots__ = ("_by_value", "_field", "_marks", "_needs", "_steps", "document", "reads")
+
+    def __init__(
+        self,
+        document: Document,
+        steps: Sequence[Step],
+        needs: Sequence[frozenset[str] | None],
+        field: int,
+        marks: frozenset[Mark],
+        reads: Leaves,
+    ) -> None:
+        self.document = document
+        self.reads = reads
+        self._steps = tuple(steps)
+        self._needs = tuple(needs)
+        """For each step the values of the field of which one must be there; None when it does not matter."""
+        self._field = field
+        self._marks = marks
+        self._by_value: dict[str, tuple[Step, ...]] = {}
+        for value in {one for need in needs if need for one in need}:
+            self._by_value[value] = self._chosen(value)
+        self._by_value[""] = self._chosen("")
+
+    def _chosen(self, value: str) -> tuple[Step, ...]:
+        pairs = zip(self._steps, self._needs, strict=True)
+        return tuple(step for step, need in pairs if need is None or value in need)
+
+    def run(self, frame: Frame) -> None:
+        """Run all rules in order on a segment's or a value's frame."""
+        steps = self._steps
+        if self._marks:
+            frame.view.marks |= self._marks
+        if self._field:
+            found = frame.view.repetitions(self._field)
+            if not found:
+                steps = self._by_value[""]
+            elif len(found) == 1 and isinstance(found[0][0], str):
+                steps = self._by_value.get(found[0][0]) or self._by_value[""]
+        for step in steps:
+            step(frame)
+
+
+class Compiler:
+    """Compiles documents of one set of tables, each once."""
+
+    def __init__(self, tables: Tables, shapes: Shapes) -> None:
+        self._tables = tables
+        self._shapes = shapes
+        self._programs: dict[str, Program] = {}
+        self._asked: list[str] = []
+        self.resource_names = {
+            name for message in tables.messages.values() for name in message.resources
+        }
+
+    def segment(self, name: str, where: str) -> Program:
+        """The program of a segment document. Raises `TablesError`."""
+        return self._program(name, self._tables.segments, "segment", where)
+
+    def datatype(self, name: str, where: str) -> Program:
+        """The program of a data type document. Raises `TablesError`."""
+        return self._program(name, self._tables.datatypes, "data type", where)
+
+    def _program(self, name: str, known: Mapping[str, Document], kind: str, where: str) -> Program:
+        program = self._programs.get(name)
+        if program is not None:
+            return program
+        document = known.get(name)
+        if document is None:
+            raise TablesError(f"{where}: no {kind} document {name!r}{nearest(name, known)}")
+        if name in self._asked:
+            raise TablesError(f"{where}: {name}: a circle of documents")
+        self._asked.append(name)
+        program = _DocumentCompiler(self, self._tables, self._shapes, document).compile()
+        self._asked.pop()
+        self._programs[name] = program
+        return program
+
+
+class _DocumentCompiler:
+    def __init__(
+        self, compiler: Compiler, tables: Tables, shapes: Shapes, document: Document
+    ) -> None:
+        self._compiler = compiler
+        self._tables = tables
+        self._shapes = shapes
+        self._document = document
+        self._marks: set[Mark] = set()
+        self._reads: set[tuple[int, int]] = set()
+
+    def compile(self) -> Program:
+        document = self._document
+        if document.target not in self._shapes.types and document.target not in PRIMITIVES:
+            hint = nearest(document.target, self._shapes.types)
+            raise TablesError(
+                f"{document.place}: {document.name}: no type {document.target!r}{hint}"
+            )
+        rules = list(document.rules.values())
+        steps = [self._rule(rule) for rule in rules]
+        path = self._switch(rules)
+        field = parse_source(path, "").field if path else 0
+        needs = [
+            constants_of(rule.when).get(path) if path and rule.when else None for rule in rules
+        ]
+        return Program(
+            document, steps, needs, field, frozenset(self._marks), frozenset(self._reads)
+        )
+
+    def _switch(self, rules: Sequence[Rule]) -> str:
+        """The field of the segment that most rules compare with constants, if they are many."""
+        if not self._document.is_segment:
+            return ""
+        start = f"{self._document.source}-"
+        paths = Counter(
+            path
+            for rule in rules
+            if rule.when
+            for path in constants_of(rule.when)
+            if path.startswith(start) and path.removeprefix(start).isdigit()
+        )
+        path, count = paths.most_common(1)[0] if paths else ("", 0)
+        return path if count >= _SWITCH_FROM else ""
+
+    def _rule(self, rule: Rule) -> Step:
+        where = f"{rule.place}: {self._document.name}: rule {rule.id}"
+        target = compile_target(rule.to, self._document.target, self._shapes, where)
+        self._check_place(target, where)
+        naming = Naming(rule=f"{self._document.name}/{rule.id}", layer=rule.place.layer)
+        sources = [self._source(text, where) for text in rule.sources]
+        act, test, paths = self._act(rule, target, sources, naming, where)
+        if test is None:
+            return always(act)
+        if paths is not None:
+            self._note_condition(paths)
+        return guarded(test, act)
+
+    def _act(
+        self, rule: Rule, target: Target, sources: list[Source], naming: Naming, where: str
+    ) -> tuple[Callable[[Frame], object], Test | None, FramePaths | None]:
+        test, paths = compile_condition(rule.when, where) if rule.when else (None, None)
+        if not sources:
+            return self._plain(rule, target, naming, where), test, paths
+        emit, reads, takes_all = self._emit(rule, target, naming, where)
+        segment = self._document.source
+        compiled = [compile_read(one, segment, reads, takes_all=takes_all) for one in sources]
+        self._note_reads(sources, reads)
+        is_each = test is not None and paths is not None and paths.is_relative
+        if is_each and test is not None and self._document.is_segment:
+            act = each_when(compiled, emit, test)
+            test = None
+        else:
+            act = each(compiled, emit, first_only=takes_all)
+        if rule.default is not None:
+            self._check_constant(rule.default, target, f"{where}: default")
+            act = with_default(act, rule.default, target, naming)
+        return act, test, paths
+
+    def _plain(
+        self, rule: Rule, target: Target, naming: Naming, where: str
+    ) -> Callable[[Frame], object]:
+        if rule.ref:
+            self._check_reference(rule, target, where)
+            name = rule.ref
+            return lambda frame: write_reference(frame, name, target, (), naming, None)
+        constant = rule.const
+        self._check_constant(constant, target, f"{where}: const")
+        if isinstance(constant, dict | list):
+            return lambda frame: write_value(frame, target, deepcopy(constant), (), naming, None)
+        return lambda frame: write_value(frame, target, constant, (), naming, None)
+
+    def _emit(
+        self, rule: Rule, target: Target, naming: Naming, where: str
+    ) -> tuple[Emit, Leaves, bool]:
+        none: Leaves = frozenset()
+        if rule.const is not None:
+            self._check_constant(rule.const, target, f"{where}: const")
+            return emit_const(rule.const, target, naming), none, False
+        if rule.ref:
+            self._check_reference(rule, target, where)
+            return emit_ref(rule.ref, target, naming), none, False
+        maker = self._maker(rule, target, naming, where)
+        if not rule.create:
+            self._check_type(maker, target, rule, where)
+        return maker_emit(maker, target, naming), maker.reads, maker.takes_all
+
+    def _maker(self, rule: Rule, target: Target, naming: Naming, where: str) -> Maker:
+        name = rule.maker or target.type
+        lookup = self._lookup(rule, naming, where)
+        if "[" not in name:
+            if name not in FUNCTIONS and name not in CODED:
+                known = [*FUNCTIONS, *CODED]
+                raise TablesError(f"{where}: as: no function {name!r}{nearest(name, known)}")
+            return function_maker(name, lookup, rule.system)
+        program = self._compiler.datatype(name, f"{where}: as")
+        kind = program.document.target
+        if rule.create:
+            self._check_creation(rule, kind, target, where)
+            return creating_maker(program.run, kind, program.reads)
+        is_primitive = kind in PRIMITIVES
+        if (lookup or rule.system) and not (is_primitive or kind in CODED):
+            raise TablesError(
+                f"{where}: 'table' and 'system' need a code, a Coding or a CodeableConcept, not {kind}"
+            )
+        return document_maker(program.run, kind, program.reads, lookup, rule.system, is_primitive)
+
+    def _lookup(self, rule: Rule, naming: Naming, where: str) -> Lookup | None:
+        if not rule.table:
+            return None
+        table = self._tables.codes.get(rule.table)
+        if table is None:
+            hint = nearest(rule.table, self._tables.codes)
+            raise TablesError(f"{where}: table: no code table {rule.table!r}{hint}")
+        return Lookup(
+            table=table,
+            unmapped=rule.unmapped or table.unmapped,
+            rule=naming.rule,
+            keeps_original=rule.original,
+        )
+
+    def _source(self, text: str, where: str) -> Source:
+        source = parse_source(text, f"{where}: from")
+        if source.kind is Kind.RELATIVE and self._document.is_segment:
+            raise TablesError(
+                f"{where}: from: {text!r}; in a segment document sources name the field"
+            )
+        return source
+
+    def _note_reads(self, sources: Sequence[Source], reads: Leaves) -> None:
+        for source in sources:
+            if source.kind is Kind.RELATIVE:
+                self._reads |= offset(reads, source)
+
+    def _note_condition(self, paths: FramePaths) -> None:
+        for source in paths.sources:
+            leaves = offset(FIRST, source)
+            if source.kind is Kind.RELATIVE:
+                self._reads |= leaves
+            elif source.segment == self._document.source:
+                self._marks.add(Mark(source.field, 0, leaves))
+
+    # checks
+
+    def _check_place(self, target: Target, where: str) -> None:
+        is_primitive = self._document.target in PRIMITIVES
+        if is_primitive != (target.text == THIS) and is_primitive:
+            raise TablesError(f"{where}: to: a document of a primitive type writes to {THIS}")
+
+    def _check_type(self, maker: Maker, target: Target, rule: Rule, where: str) -> None:
+        wanted = target.type
+        gives = maker.gives
+        if maker.is_document:
+            (kind,) = gives
+            if kind in FUNCTIONS:
+                gives = FUNCTIONS[kind].gives
+        if wanted in gives or (wanted in _QUANTITIES and gives & _QUANTITIES):
+            return
+        raise TablesError(
+            f"{where}: {rule.to} takes {wanted}, not what {rule.maker or wanted!r} gives "
+            f"({', '.join(sorted(gives))})"
+        )
+
+    def _check_reference(self, rule: Rule, target: Target, where: str) -> None:
+        if target.type != "Reference":
+            raise TablesError(f"{where}: {rule.to} is no reference, it takes {target.type}")
+        names = self._compiler.resource_names
+        if rule.ref not in names:
+            raise TablesError(
+                f"{where}: ref: no message document has a resource {rule.ref!r}{nearest(rule.ref, names)}"
+            )
+
+    def _check_creation(self, rule: Rule, kind: str, target: Target, where: str) -> None:
+        if target.type != "Reference":
+            raise TablesError(f"{where}: {rule.to} is no reference, it takes {target.type}")
+        if rule.create != kind or not self._shapes.is_resource(kind):
+            raise TablesError(f"{where}: create: {rule.create!r}, and {rule.maker!r} fills {kind}")
+        targets = target.element.targets if target.element else frozenset()
+        if targets and kind not in targets:
+            raise TablesError(
+                f"{where}: {rule.to} refers to {', '.join(sorted(targets))}, not to {kind}"
+            )
+        if rule.table or rule.system:
+            raise TablesError(f"{where}: 'table' and 'system' go with codes, not with 'create'")
+
+    def _check_constant(self, value: object, target: Target, where: str) -> None:
+        check_constant(value, target.type, self._shapes, where)
+        codes = target.element.codes if target.element else None
+        if codes is not None and isinstance(value, str) and value not in codes:
+            raise TablesError(f"{where}: {value!r}; one of {', '.join(sorted(codes))} is allowed")
+
+
+__all__ = ["Compiler", "Program"]

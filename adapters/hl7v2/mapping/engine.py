@@ -1,0 +1,234 @@
+"""The mapper: tables compiled once, messages mapped one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import import_module
+from typing import Final, cast
+
+from adapters.hl7v2.codec import Message
+from adapters.hl7v2.mapping.bundles import make_bundle
+from adapters.hl7v2.mapping.coverage import Coverage
+from adapters.hl7v2.mapping.finishing import finish, paths_of
+from adapters.hl7v2.mapping.frames import Entry, Env, Frame, Mark, View, leaf
+from adapters.hl7v2.mapping.identity import stable_id
+from adapters.hl7v2.mapping.loading import load_tables
+from adapters.hl7v2.mapping.makers import ALL
+from adapters.hl7v2.mapping.model import Tables
+from adapters.hl7v2.mapping.placing import StructureReader, anchors, place, related
+from adapters.hl7v2.mapping.programs import (
+    Chooser,
+    MessageProgram,
+    Ref,
+    ResourceProgram,
+    compile_messages,
+)
+from adapters.hl7v2.mapping.protocol import (
+    Issue,
+    IssueCode,
+    MapContext,
+    Mapped,
+    Mapper,
+    Origin,
+    Resource,
+    Severity,
+)
+from adapters.hl7v2.mapping.rules import nearest_entry, write_reference, write_value
+from adapters.hl7v2.mapping.shapes import load_shapes
+from schemas.errors import MeshError
+
+_READ_BY_ENGINE: Final = tuple(Mark(field, 0, ALL) for field in (9, 12, 18))
+"""Type and event, version, and charset of MSH decide how a message is read."""
+
+
+class TableMapper:
+    """A `Mapper` of compiled tables. Safe to use from several threads: nothing of a message is kept."""
+
+    def __init__(self, tables: Tables, structures: StructureReader) -> None:
+        programs = compile_messages(tables, load_shapes())
+        self._version = tables.version
+        self._structures = structures
+        self._chooser = Chooser(tables, programs)
+        reasons: dict[str, dict[str, str]] = {}
+        for document in tables.segments.values():
+            reasons.setdefault(document.source, {}).update(document.ignored)
+        self._coverage = Coverage(reasons)
+        self._known_segments = frozenset(one.source for one in tables.segments.values()) | {"MSH"}
+
+    @property
+    def version(self) -> str:
+        """Hash of the tables."""
+        return self._version
+
+    def map(self, message: Message, context: MapContext) -> Mapped:
+        """Map one message as far as it goes. Never raises on content: what cannot be mapped is an issue."""
+        env = Env(message, context)
+        structure = ""
+        entries: list[Entry] = []
+        bundle: Resource | None = None
+        try:
+            reading = self._structures.read(message)
+            structure = reading.structure
+            place(env, reading.root)
+            for issue in reading.issues:
+                env.issues.append(issue)
+            program = self._program(env, structure)
+            if program is not None:
+                base = self._fill(env, program)
+                entries = finish(env)
+                bundle = make_bundle(env, entries, base, self._bundle_id(env)) if entries else None
+            self._coverage.report(env, self._known_segments)
+        except (MeshError, RecursionError) as err:
+            code = err.code if isinstance(err, MeshError) else "recursion"
+            env.issue(Severity.ERROR, IssueCode.STRUCTURE, "MSH", detail=code)
+        return Mapped(
+            resources=tuple(entry.body for entry in entries),
+            bundle=bundle,
+            issues=_issues(env),
+            origins=_origins(env, entries),
+            structure=structure,
+            tables=self._version,
+        )
+
+    def _program(self, env: Env, structure: str) -> MessageProgram | None:
+        kind, event = _text(env, 9, 1), _text(env, 9, 2)
+        for view in env.views.get("MSH", ()):
+            view.marks.update(_READ_BY_ENGINE)
+        program = self._chooser.choose(kind, event, structure)
+        if program is None:
+            env.issue(
+                Severity.ERROR,
+                IssueCode.UNSUPPORTED,
+                "MSH-9",
+                detail="no message document is for this type and event",
+            )
+        return program
+
+    def _bundle_id(self, env: Env) -> str:
+        texts = [_text(env, field, 1) for field in (3, 4, 10)]
+        return stable_id(env.context.tenant, "Bundle", *texts)
+
+    def _fill(self, env: Env, program: MessageProgram) -> Resource:
+        pairs = self._entries(env, program)
+        for resource, entry in pairs:
+            self._resource(env, resource, entry)
+        for resource, entry in pairs:
+            for ref in resource.refs:
+                _refer(env, ref, entry)
+        base: Resource = {"resourceType": "Bundle"}
+        found = env.views.get("MSH")
+        if found and program.bundle:
+            owner = Entry("Bundle", "bundle", found[0], 0)
+            owner.body = base
+            for document, _, _ in program.bundle:
+                document.run(Frame(env, owner, found[0], base))
+        return base
+
+    def _entries(self, env: Env, program: MessageProgram) -> list[tuple[ResourceProgram, Entry]]:
+        """All entries before any is filled: rules refer to each of them."""
+        pairs: list[tuple[ResourceProgram, Entry]] = []
+        for resource in program.resources:
+            rule = resource.rule
+            for view in anchors(env, rule):
+                entry = Entry(rule.type, rule.name, view, len(pairs), resource)
+                if resource.when is not None and not resource.when(
+                    Frame(env, entry, view, entry.body)
+                ):
+                    continue
+                pairs.append((resource, entry))
+                env.entries.append(entry)
+                env.resources.setdefault(rule.name, []).append(entry)
+        for resource, entry in pairs:
+            if resource.rule.parent:
+                frame = Frame(env, entry, entry.anchor, entry.body)
+                entry.parent = nearest_entry(frame, resource.rule.parent, entry.anchor)
+        _count_places(env.entries)
+        return pairs
+
+    def _resource(self, env: Env, resource: ResourceProgram, entry: Entry) -> None:
+        for program, segment, where in resource.uses:
+            views: Sequence[View] = related(env, entry.anchor, segment, where)
+            for view in views:
+                program.run(Frame(env, entry, view, entry.body))
+
+
+def _count_places(entries: Sequence[Entry]) -> None:
+    """Number the resources of one name and parent: the place that an id can rest on."""
+    counts: dict[tuple[str, int], int] = {}
+    for entry in entries:
+        key = (entry.name, id(entry.parent))
+        entry.place = counts.get(key, 0)
+        counts[key] = entry.place + 1
+
+
+def _refer(env: Env, ref: Ref, entry: Entry) -> None:
+    frame = Frame(env, entry, entry.anchor, entry.body)
+    if not ref.to_all:
+        write_reference(frame, ref.name, ref.target, (), ref.naming, None)
+        return
+    for number, other in enumerate(env.resources.get(ref.name, ())):
+        at = Frame(env, other, other.anchor, entry.body)
+        if nearest_entry(at, entry.name, other.anchor) is entry:
+            reference = {"reference": ""}
+            env.links.append((cast("dict", reference), other, entry))  # type: ignore[type-arg]  # of JSON
+            write_value(frame, ref.target, cast("dict", reference), (number,), ref.naming, None)  # type: ignore[type-arg]  # of JSON
+
+
+def _text(env: Env, field: int, component: int) -> str:
+    found = env.views.get("MSH")
+    repetitions = found[0].repetitions(field) if found else []
+    return leaf(repetitions[0], component, 1) if repetitions else ""
+
+
+def _issues(env: Env) -> tuple[Issue, ...]:
+    if env.left_out:
+        env.issues.append(
+            Issue(
+                severity=Severity.WARNING,
+                code=IssueCode.STRUCTURE,
+                where="",
+                detail=f"{env.left_out} more issues are not listed",
+            )
+        )
+    return tuple(env.issues)
+
+
+def _origins(env: Env, entries: Sequence[Entry]) -> dict[str, Sequence[Origin]]:
+    if env.origins is None:
+        return {}
+    found: dict[str, Sequence[Origin]] = {}
+    for entry in entries:
+        paths = paths_of(entry)
+        mine: dict[str, Origin] = {}
+        for container, key, rule, layer, source in env.origins:
+            path = paths.get(id(container))
+            if path is None:
+                continue
+            if isinstance(key, int):
+                path += f"[{key}]"
+            elif key:
+                path += f".{key}"
+            mine[path] = Origin(path=path, rule=str(rule), layer=str(layer), source=str(source))
+        found[entry.id] = list(mine.values())
+    return found
+
+
+def compile_mapper(tables: Tables, structures: StructureReader | None = None) -> Mapper:
+    """Compile tables to a mapper. Raises `TablesError` for whatever in them could fail later."""
+    return TableMapper(tables, structures or _standard_structures())
+
+
+def _standard_structures() -> StructureReader:
+    from adapters.hl7v2.mapping.structure import Structures
+
+    return cast("StructureReader", Structures.load())
+
+
+@lru_cache(maxsize=1)
+def default_mapper() -> Mapper:
+    """The mapper of the tables that ship with medmesh, compiled once in a process."""
+    return compile_mapper(load_tables(("std",)))
+
+
+__all__ = ["TableMapper", "compile_mapper", "default_mapper"]

@@ -1,0 +1,158 @@
+"""From entries to resources: gaps closed, requirements checked, references filled in, doubles made one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, cast
+
+from adapters.hl7v2.mapping.frames import Entry, Env
+from adapters.hl7v2.mapping.identity import Identities
+from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
+from adapters.hl7v2.mapping.requirements import Plan, check, plan_of
+from adapters.hl7v2.mapping.targets import Object
+
+_ROUNDS: Final = 8
+"""A resource that is dropped can take others along; each round follows one step."""
+
+
+def close_gaps(value: Json) -> Json:
+    """Without the empty places of lists, and what becomes empty by that; None when nothing is left."""
+    if isinstance(value, dict):
+        for name in list(value):
+            inner = value[name]
+            if isinstance(inner, dict | list) or inner is None or inner == "":
+                closed = close_gaps(inner)
+                if closed is None:
+                    del value[name]
+        return value or None
+    if isinstance(value, list):
+        value[:] = [one for one in value if close_gaps(one) is not None]
+        return value or None
+    return None if value == "" else value
+
+
+def _without(value: Json, gone: set[int]) -> bool:
+    """Take away objects by identity, and what becomes empty by that; False when nothing is left."""
+    if isinstance(value, dict):
+        if id(value) in gone:
+            return False
+        for name in list(value):
+            inner = value[name]
+            if isinstance(inner, dict | list) and not _without(inner, gone):
+                del value[name]
+        return bool(value) and value.keys() != {"url"}
+    if isinstance(value, list):
+        value[:] = [one for one in value if not isinstance(one, dict | list) or _without(one, gone)]
+        return bool(value)
+    return True
+
+
+def finish(env: Env) -> list[Entry]:
+    """The entries that are given out, ids and references in place (`Type/id`)."""
+    everything = [*env.entries, *env.created]
+    for entry in everything:
+        if env.has_gaps:
+            close_gaps(entry.body)
+        if len(entry.body) == 1:
+            entry.dropped = True
+    _drop(env, everything)
+    Identities(env).assign()
+    for reference, target, _ in env.links:
+        reference["reference"] = f"{target.type}/{target.id}"
+    return _united(env, [entry for entry in everything if not entry.dropped])
+
+
+def _drop(env: Env, everything: list[Entry]) -> None:
+    """Drop what is not valid, then the references to it, until nothing changes."""
+    pending = [entry for entry in everything if not entry.dropped]
+    for _ in range(_ROUNDS):
+        for entry in pending:
+            _check(env, entry)
+        lost: dict[int, Entry] = {}
+        gone: set[int] = set()
+        kept = []
+        for link in env.links:
+            if link[1].dropped:
+                gone.add(id(link[0]))
+                lost[id(link[2])] = link[2]
+            else:
+                kept.append(link)
+        if not gone:
+            return
+        owners = [entry for entry in lost.values() if not entry.dropped]
+        for entry in owners:
+            _without(entry.body, gone)
+            if len(entry.body) == 1:
+                entry.dropped = True
+        env.links = kept
+        pending = [entry for entry in owners if not entry.dropped]
+
+
+def _check(env: Env, entry: Entry) -> None:
+    plan: Plan | None = plan_of(entry.type)
+    if plan is None:
+        return
+    found: list[tuple[str, str]] = []
+
+    def say(path: str, detail: str) -> None:
+        found.append((path, detail))
+
+    is_valid = check(entry.body, plan, entry.type, say)
+    for path, detail in found:
+        code = IssueCode.MISSING if detail.endswith("required") else IssueCode.BAD_VALUE
+        env.issue(
+            Severity.WARNING if is_valid or path != entry.type else Severity.ERROR,
+            code,
+            path,
+            detail=f"left out ({entry.anchor.address}): {detail}",
+        )
+    if not is_valid or len(entry.body) == 1:
+        entry.dropped = True
+
+
+def _united(env: Env, entries: Iterable[Entry]) -> list[Entry]:
+    """One entry for each id; what a double has more goes into the first."""
+    first: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        entry.body["id"] = entry.id
+        known = first.setdefault((entry.type, entry.id), entry)
+        if known is not entry:
+            _unite(known.body, entry.body)
+            entry.dropped = True
+    return list(first.values())
+
+
+def _unite(into: Object, more: Object) -> None:
+    for name, value in more.items():
+        old = into.get(name)
+        if old is None:
+            into[name] = value
+        elif isinstance(old, list) and isinstance(value, list):
+            old.extend(one for one in value if one not in old)
+
+
+def set_references(env: Env, naming: Callable[[Entry], str]) -> None:
+    """Write all references in the form of an output."""
+    for reference, target, _ in env.links:
+        reference["reference"] = naming(target)
+
+
+def paths_of(entry: Entry) -> dict[int, str]:
+    """The path of each object and list within a resource, by identity."""
+    found: dict[int, str] = {}
+
+    def walk(value: Json, path: str) -> None:
+        if isinstance(value, dict):
+            found[id(value)] = path
+            for name, inner in value.items():
+                walk(inner, f"{path}.{name}")
+        elif isinstance(value, list):
+            found[id(value)] = path
+            for i, inner in enumerate(value):
+                walk(inner, f"{path}[{i}]")
+
+    walk(cast("Json", entry.body), entry.type)
+    return found
+
+
+__all__ = ["close_gaps", "finish", "paths_of", "set_references"]

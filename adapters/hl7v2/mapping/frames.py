@@ -1,0 +1,303 @@
+"""What rules run on: segments in their groups, resources in the making, and the place where a rule stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from adapters.hl7v2.codec import Message
+from adapters.hl7v2.codec.errors import CharsetError
+from adapters.hl7v2.codec.message import Component
+from adapters.hl7v2.codec.segment import Segment
+from adapters.hl7v2.mapping.protocol import (
+    Issue,
+    IssueCode,
+    Json,
+    MapContext,
+    Resource,
+    Severity,
+)
+from schemas.errors import MeshError
+
+Parts = list[Component]
+_NULL: Final = '""'
+_DELETED: Final = {code: None for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D)}
+MAX_ISSUES: Final = 1_000
+"""Per message; the rest is counted in one last issue."""
+
+
+class Mark:
+    """A part of a field that a rule reads; compared by identity, made when tables are compiled."""
+
+    __slots__ = ("field", "leaves", "repetition")
+
+    def __init__(self, field: int, repetition: int, leaves: frozenset[tuple[int, int]]) -> None:
+        self.field = field
+        self.repetition = repetition
+        self.leaves = leaves
+        """Component and subcomponent; (0, 0) for all, (n, 0) for all of component n."""
+
+
+class Scope:
+    """A group: the segments from `first` to `last` are in it or in groups within."""
+
+    __slots__ = ("first", "last", "name", "parent")
+
+    def __init__(self, name: str, parent: Scope | None, first: int) -> None:
+        self.name = name
+        self.parent = parent
+        self.first = first
+        self.last = first
+
+
+class View:
+    """A segment of the message, its fields cut when they are asked for."""
+
+    __slots__ = ("_cut", "env", "marks", "name", "number", "position", "scope", "segment")
+
+    def __init__(
+        self, env: Env, segment: Segment, scope: Scope, position: int, number: int
+    ) -> None:
+        self.env = env
+        self.segment = segment
+        self.name = segment.name
+        self.scope = scope
+        self.position = position
+        self.number = number
+        self.marks: set[Mark] = set()
+        self._cut: dict[int, list[Parts]] = {}
+
+    def repetitions(self, field: int) -> list[Parts]:
+        """A field's repetitions, trimmed; nulls and spaces are empty. What cannot be read is empty and an issue."""
+        cut = self._cut.get(field)
+        if cut is None:
+            try:
+                cut = self.env.message.parts(self.segment, field)
+                for repetition in cut:
+                    _clean(repetition)
+            except MeshError as err:
+                cut = []
+                code = IssueCode.CHARSET if isinstance(err, CharsetError) else IssueCode.BAD_VALUE
+                self.env.issue(Severity.ERROR, code, f"{self.address}-{field}", detail=err.code)
+            self._cut[field] = cut
+        return cut
+
+    @property
+    def address(self) -> str:
+        """`OBX[3]`; `PID` when it is the first."""
+        return self.name if self.number == 1 else f"{self.name}[{self.number}]"
+
+
+def _clean(parts: Parts) -> None:
+    for i, part in enumerate(parts):
+        if isinstance(part, str):
+            if part:
+                parts[i] = _cleaned(part)
+        else:
+            parts[i] = [_cleaned(one) for one in part]
+
+
+def _cleaned(text: str) -> str:
+    if not text.isprintable():
+        text = text.translate(_DELETED)
+    return "" if text == _NULL else text.strip()
+
+
+def leaf(parts: Parts, component: int, subcomponent: int) -> str:
+    """The text of a leaf; 0 means the first. Empty when it is not there."""
+    if component > 1:
+        if component > len(parts):
+            return ""
+        part = parts[component - 1]
+    elif parts:
+        part = parts[0]
+    else:
+        return ""
+    if isinstance(part, str):
+        return part if subcomponent <= 1 else ""
+    at = subcomponent or 1
+    return part[at - 1] if at <= len(part) else ""
+
+
+def below(parts: Parts, component: int, subcomponent: int) -> Parts:
+    """The value at an address, as the parts that a data type document sees."""
+    if not component:
+        return parts
+    if component > len(parts):
+        return []
+    part = parts[component - 1]
+    if subcomponent:
+        return [leaf(parts, component, subcomponent)]
+    return [part] if isinstance(part, str) else list(part)
+
+
+def is_valued(parts: Parts) -> bool:
+    """Whether any leaf holds a text."""
+    return any(part if isinstance(part, str) else any(part) for part in parts)
+
+
+class Entry:
+    """A resource in the making."""
+
+    __slots__ = (
+        "anchor", "body", "dropped", "id", "is_created", "key", "name", "order", "parent", "place",
+        "rule", "type", "wanted_key",
+    )  # fmt: skip
+
+    def __init__(self, kind: str, name: str, anchor: View, order: int, rule: object = None) -> None:
+        self.type = kind
+        self.name = name
+        self.anchor = anchor
+        self.order = order
+        self.rule = rule
+        self.body: Resource = {"resourceType": kind}
+        self.id = ""
+        self.key: tuple[str, str] | None = None
+        """System and value of the identifier that makes the id."""
+        self.dropped = False
+        self.is_created = not name
+        self.parent: Entry | None = None
+        self.place = 0
+        self.wanted_key = ""
+
+
+class Env:
+    """One message being mapped."""
+
+    __slots__ = (
+        "context", "created", "entries", "has_gaps", "issues", "left_out", "links", "message", "origins",
+        "resources", "spot", "views",
+    )  # fmt: skip
+
+    def __init__(self, message: Message, context: MapContext) -> None:
+        self.message = message
+        self.context = context
+        self.views: dict[str, list[View]] = {}
+        self.entries: list[Entry] = []
+        self.resources: dict[str, list[Entry]] = {}
+        """By the name in the message document, in the order of their anchors."""
+        self.created: list[Entry] = []
+        self.links: list[tuple[dict[str, Json], Entry, Entry]] = []
+        """Reference, its target, its owner."""
+        self.issues: list[Issue] = []
+        self.left_out = 0
+        self.has_gaps = False
+        self.origins: list[tuple[object, ...]] | None = [] if context.explain else None
+        """Container, key in it, rule, layer, source, of each written value; None when nobody asks."""
+        self.spot: tuple[object, object] = (None, "")
+
+    def issue(
+        self,
+        severity: Severity,
+        code: IssueCode,
+        where: str,
+        *,
+        rule: str = "",
+        table: str = "",
+        detail: str = "",
+    ) -> None:
+        """Add an issue; beyond a bound they are only counted."""
+        if len(self.issues) >= MAX_ISSUES:
+            self.left_out += 1
+            return
+        self.issues.append(
+            Issue(severity=severity, code=code, where=where, rule=rule, table=table, detail=detail)
+        )
+
+    def nearest(self, view: View, name: str) -> View | None:
+        """The nearest segment of a name: in the group the last before, else the first after; else the group around."""
+        found = self.views.get(name)
+        if not found:
+            return None
+        if len(found) == 1:
+            return found[0]
+        return found[nearest_index([one.position for one in found], view)]
+
+
+def nearest_index(positions: Sequence[int], view: View) -> int:
+    """The index of the position that is nearest to a segment, by its groups. `positions` rise and are not empty."""
+    scope: Scope | None = view.scope
+    here = view.position
+    while scope is not None:
+        before = after = -1
+        for i, position in enumerate(positions):
+            if position < scope.first:
+                continue
+            if position > scope.last:
+                break
+            if position <= here:
+                before = i
+            else:
+                after = i
+                break
+        if before >= 0:
+            return before
+        if after >= 0:
+            return after
+        scope = scope.parent
+    return 0
+
+
+class Frame:
+    """Where a rule stands: a segment, or a value in it, and what is being filled."""
+
+    __slots__ = (
+        "component", "entry", "env", "field", "labels", "out", "parts", "repetition", "subcomponent", "view",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        env: Env,
+        entry: Entry,
+        view: View,
+        out: dict[str, Json],
+        parts: Parts | None = None,
+        field: int = 0,
+        repetition: int = 0,
+        component: int = 0,
+        subcomponent: int = 0,
+    ) -> None:
+        self.env = env
+        self.entry = entry
+        self.view = view
+        self.out = out
+        self.parts = parts
+        self.field = field
+        self.repetition = repetition
+        self.component = component
+        self.subcomponent = subcomponent
+        self.labels: dict[object, dict[str, Json]] | None = None
+
+    @property
+    def address(self) -> str:
+        """`OBX[3]-5[2].1`, for issues and origins."""
+        text = self.view.address
+        if not self.field:
+            return text
+        text += f"-{self.field}"
+        if self.repetition > 1:
+            text += f"[{self.repetition}]"
+        if self.component:
+            text += f".{self.component}"
+        if self.subcomponent:
+            text += f".{self.subcomponent}"
+        return text
+
+
+Step = Callable[[Frame], None]
+Parameters = Mapping[str, str]
+
+__all__ = [
+    "Entry",
+    "Env",
+    "Frame",
+    "Mark",
+    "Parts",
+    "Scope",
+    "Step",
+    "View",
+    "below",
+    "is_valued",
+    "leaf",
+    "nearest_index",
+]

@@ -1,0 +1,171 @@
+"""Stable ids: UUIDv5 of tenant, type and business identifier, so that a resent message gives the same resources."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Final, cast
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from adapters.hl7v2.mapping.frames import Entry, Env, Frame, leaf
+from adapters.hl7v2.mapping.programs import ResourceProgram
+from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
+from adapters.hl7v2.mapping.writing import to_json
+
+_IN_PROGRESS: Final = "?"
+_SEPARATOR: Final = "\x1f"
+
+
+@lru_cache(maxsize=64)
+def _namespace(tenant: str) -> bytes:
+    return uuid5(NAMESPACE_URL, f"urn:medmesh:hl7v2:{tenant}").bytes
+
+
+def stable_id(tenant: str, kind: str, *parts: str) -> str:
+    """A UUIDv5 in the tenant's namespace."""
+    name = _SEPARATOR.join((kind, *parts)).encode("utf-8", "surrogatepass")
+    digest = hashlib.sha1(_namespace(tenant) + name, usedforsecurity=False).digest()
+    return str(UUID(bytes=digest[:16], version=5))
+
+
+class Identities:
+    """Gives the resources of one message their ids."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._targets = {id(reference): target for reference, target, _ in env.links}
+
+    def assign(self) -> None:
+        """Give every entry its id; the references in the bodies are filled in as `Type/id`."""
+        for entry in self._env.entries:
+            self.of(entry)
+        for entry in self._env.created:
+            self.of(entry)
+
+    def of(self, entry: Entry) -> str:
+        """The id of an entry."""
+        if not entry.id:
+            entry.id = _IN_PROGRESS
+            entry.id = self._made(entry)
+        return entry.id
+
+    def _made(self, entry: Entry) -> str:
+        tenant = self._env.context.tenant
+        program = cast("ResourceProgram | None", entry.rule)
+        if program is None or not program.rule.identity_only:
+            key = self._identifier(entry, program)
+            if key is not None:
+                entry.key = key
+                return stable_id(tenant, entry.type, "identifier", *key)
+        if program is None:
+            return stable_id(tenant, entry.type, "content", self._content(entry))
+        parent = self.of(entry.parent) if entry.parent is not None else ""
+        texts = self._identity(entry, program)
+        if any(texts):
+            return stable_id(tenant, entry.type, "source", entry.name, parent, *texts)
+        if not parent:
+            parent = self._control_id(entry)
+        return stable_id(tenant, entry.type, "place", entry.name, parent, str(entry.place))
+
+    def _identifier(self, entry: Entry, program: ResourceProgram | None) -> tuple[str, str] | None:
+        """System (or assigner) and value of the identifier that counts."""
+        found = entry.body.get("identifier")
+        candidates = [
+            one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)
+        ]
+        valued = [one for one in candidates if isinstance(one.get("value"), str)]
+        if not valued:
+            return None
+        chosen = valued[0]
+        if len(valued) > 1 and program is not None:
+            chosen = self._preferred(entry, valued, program)
+        return self._system(chosen), str(chosen["value"])
+
+    def _preferred(
+        self, entry: Entry, valued: list[dict[str, Json]], program: ResourceProgram
+    ) -> dict[str, Json]:
+        authority = self._env.context.parameters.get("mrn_authority", "")
+        if authority and entry.type == "Patient":
+            mine = [one for one in valued if authority in self._names(one)]
+            if mine:
+                return mine[0]
+        for wanted in program.rule.prefer:
+            for one in valued:
+                if wanted in _type_codes(one):
+                    return one
+        return valued[0]
+
+    def _names(self, identifier: dict[str, Json]) -> set[str]:
+        """What an identifier's authority is called: its system, its assigner's name and identifiers."""
+        names = {self._system(identifier)}
+        reference = identifier.get("assigner")
+        target = self._targets.get(id(reference))
+        if isinstance(reference, dict) and isinstance(reference.get("display"), str):
+            names.add(str(reference["display"]))
+        if target is not None:
+            names.add(str(target.body.get("name", "")))
+            inner = target.body.get("identifier")
+            for one in inner if isinstance(inner, list) else []:
+                if isinstance(one, dict):
+                    names.add(str(one.get("value", "")))
+        names.discard("")
+        return names
+
+    def _system(self, identifier: dict[str, Json]) -> str:
+        system = identifier.get("system")
+        if isinstance(system, str):
+            return system
+        reference = identifier.get("assigner")
+        target = self._targets.get(id(reference))
+        if target is not None and target.id != _IN_PROGRESS:
+            return f"Organization/{self.of(target)}"
+        display = reference.get("display") if isinstance(reference, dict) else ""
+        return f"assigner:{display}" if display else ""
+
+    def _identity(self, entry: Entry, program: ResourceProgram) -> list[str]:
+        frame = Frame(self._env, entry, entry.anchor, {})
+        texts = []
+        for read in program.identity:
+            source = read.source
+            texts.append(
+                "~".join(
+                    leaf(parts, source.component, source.subcomponent)
+                    for _, _, parts in read.hits(frame)
+                )
+            )
+        return texts
+
+    def _content(self, entry: Entry) -> str:
+        for reference, target, owner in self._env.links:
+            if owner is entry:
+                reference["reference"] = f"{target.type}/{self.of(target)}"
+        return hashlib.sha256(to_json(entry.body, sort=True)).hexdigest()
+
+    def _control_id(self, entry: Entry) -> str:
+        env = self._env
+        found = env.views.get("MSH")
+        texts = []
+        for field in (3, 4, 10):
+            repetitions = found[0].repetitions(field) if found else []
+            texts.append(leaf(repetitions[0], 1, 1) if repetitions else "")
+        if not texts[-1]:
+            env.issue(
+                Severity.WARNING,
+                IssueCode.NO_IDENTIFIER,
+                entry.anchor.address,
+                detail=f"the id of {entry.type} rests on its place alone: no identifier, and MSH-10 is empty",
+            )
+        return _SEPARATOR.join(texts)
+
+
+def _type_codes(identifier: dict[str, Json]) -> list[Json]:
+    kind = identifier.get("type")
+    codings = kind.get("coding") if isinstance(kind, dict) else None
+    return (
+        [one.get("code") for one in codings or [] if isinstance(one, dict)]
+        if isinstance(codings, list)
+        else []
+    )
+
+
+__all__ = ["Identities", "stable_id"]

@@ -1,0 +1,125 @@
+"""What a resource must have to be valid: required elements, and codes of required value sets.
+
+Paths and types are checked when tables are loaded; only what depends on the message is looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, cast
+
+from adapters.hl7v2.mapping.protocol import Json
+from adapters.hl7v2.mapping.shapes import Element, Shapes, load_shapes
+
+Say = Callable[[str, str], None]
+"""Takes a path within the resource, and what is wrong there."""
+_ANY_EXTENSION: Final = frozenset({"extension", "modifierExtension"})
+
+
+class Plan:
+    """What to look at in a type: its elements that can be wrong, and what must be there."""
+
+    __slots__ = ("elements", "required")
+
+    def __init__(self) -> None:
+        self.elements: dict[str, tuple[Element, Plan | None]] = {}
+        self.required: tuple[tuple[str, ...], ...] = ()
+        """Each a choice of names of which one must be there."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the type can be wrong."""
+        return not self.elements and not self.required
+
+
+@lru_cache(maxsize=512)
+def plan_of(kind: str) -> Plan | None:
+    """The plan of a type; None when nothing of it can be wrong."""
+    plans: dict[str, Plan] = {}
+    _build(kind, load_shapes(), plans)
+    _thin(plans)
+    plan = plans[kind]
+    return None if plan.is_empty else plan
+
+
+def _build(kind: str, shapes: Shapes, plans: dict[str, Plan]) -> None:
+    plan = plans[kind] = Plan()
+    choices: dict[str, list[str]] = {}
+    for name, element in shapes.types.get(kind, {}).items():
+        if element.is_required:
+            choices.setdefault(element.choice or name, []).append(name)
+        if name in _ANY_EXTENSION or element.type == "Resource":
+            continue
+        if not element.is_primitive and element.type not in plans:
+            _build(element.type, shapes, plans)
+        inner = None if element.is_primitive else plans[element.type]
+        if inner is not None or element.codes is not None:
+            plan.elements[name] = (element, inner)
+    plan.required = tuple(tuple(names) for names in choices.values())
+
+
+def _thin(plans: dict[str, Plan]) -> None:
+    """Leave out what can never be wrong, from the inside."""
+    is_changed = True
+    while is_changed:
+        is_changed = False
+        for plan in plans.values():
+            for name, (element, inner) in list(plan.elements.items()):
+                if inner is not None and inner.is_empty and element.codes is None:
+                    del plan.elements[name]
+                    is_changed = True
+
+
+def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
+    """Take away what is not valid; False when the object itself cannot be."""
+    for name in body.keys() & plan.elements.keys():
+        element, inner = plan.elements[name]
+        value = body[name]
+        if isinstance(value, list):
+            kept = [
+                one
+                for i, one in enumerate(value)
+                if _is_valid(one, element, inner, f"{path}.{name}[{i}]", say)
+            ]
+            if len(kept) == len(value):
+                continue
+            if kept:
+                body[name] = cast("Json", kept)
+                continue
+        elif _is_valid(value, element, inner, f"{path}.{name}", say):
+            continue
+        del body[name]
+    for names in plan.required:
+        if not any(body.get(name) not in (None, "", [], {}) for name in names):
+            say(
+                path,
+                f"{names[0] if len(names) == 1 else names[0] + ' or another type of it'} is required",
+            )
+            return False
+    return True
+
+
+def _is_valid(value: Json, element: Element, inner: Plan | None, path: str, say: Say) -> bool:
+    codes = element.codes
+    if isinstance(value, dict):
+        if codes is not None and not _has_code(value, codes):
+            say(path, "no code of the required value set")
+            return False
+        return inner is None or inner.is_empty or check(value, inner, path, say)
+    if codes is not None and value not in codes:
+        say(path, "the code is not in the required value set")
+        return False
+    return True
+
+
+def _has_code(value: dict[str, Json], codes: frozenset[str]) -> bool:
+    if "code" in value or "coding" not in value:
+        return value.get("code") in codes
+    codings = value["coding"]
+    return isinstance(codings, list) and any(
+        isinstance(one, dict) and one.get("code") in codes for one in codings
+    )
+
+
+__all__ = ["Plan", "check", "plan_of"]

@@ -1,0 +1,108 @@
+"""The elements of FHIR R4: what a table may write to, and what a resource must have.
+
+The table is generated from the official definitions by `scripts/generate_fhir_shapes.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Final
+
+_TEXT: Final = re.compile(
+    r"(?P<type>[\w.]+)(?:\((?P<targets>[\w|]+)\))?(?P<list>\*)?(?P<required>!)?(?:~(?P<choice>\w+))?(?:#(?P<codes>\S+))?\Z"
+)
+PRIMITIVES: Final = frozenset(
+    {"base64Binary", "boolean", "canonical", "code", "date", "dateTime", "decimal", "id", "instant"}
+    | {
+        "integer",
+        "markdown",
+        "oid",
+        "positiveInt",
+        "string",
+        "time",
+        "unsignedInt",
+        "uri",
+        "url",
+        "uuid",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One element of a type. `type` is a primitive, a data type, or the path of a part (`Patient.contact`)."""
+
+    name: str
+    type: str
+    is_list: bool
+    is_required: bool
+    choice: str = ""
+    """The name without its type: `value` of `valueQuantity`."""
+    codes: frozenset[str] | None = None
+    """The codes of a required value set."""
+    targets: frozenset[str] = frozenset()
+    """What a reference may refer to; empty for anything."""
+
+    @property
+    def is_primitive(self) -> bool:
+        """Whether its value is a text, a number or a boolean."""
+        return self.type in PRIMITIVES
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """All types by name, their elements by name."""
+
+    types: Mapping[str, Mapping[str, Element]]
+
+    def others(self, owner: str, element: Element) -> tuple[str, ...]:
+        """The other elements of the same choice."""
+        if not element.choice:
+            return ()
+        mine = self.types[owner]
+        return tuple(
+            one.name
+            for one in mine.values()
+            if one.choice == element.choice and one.name != element.name
+        )
+
+    def is_resource(self, name: str) -> bool:
+        """Whether the type is a resource."""
+        return "implicitRules" in self.types.get(name, ())
+
+
+def _element(name: str, text: str, codes: Mapping[str, frozenset[str]]) -> Element:
+    found = _TEXT.match(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no element")
+    targets = found["targets"]
+    return Element(
+        name=name,
+        type=found["type"],
+        is_list=found["list"] is not None,
+        is_required=found["required"] is not None,
+        choice=found["choice"] or "",
+        codes=codes[found["codes"]] if found["codes"] else None,
+        targets=frozenset(targets.split("|")) if targets else frozenset(),
+    )
+
+
+@lru_cache(maxsize=1)
+def load_shapes() -> Shapes:
+    """Read the table of the package, once."""
+    table = json.loads(files(__package__).joinpath("shapes.json").read_bytes())
+    codes = {name: frozenset(found) for name, found in table["codes"].items()}
+    return Shapes(
+        {
+            owner: {name: _element(name, text, codes) for name, text in elements.items()}
+            for owner, elements in table["elements"].items()
+        }
+    )
+
+
+__all__ = ["PRIMITIVES", "Element", "Shapes", "load_shapes"]

@@ -1,0 +1,322 @@
+"""Target paths: parsed against FHIR's elements when tables are loaded, walked when a value is there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, cast
+
+from adapters.hl7v2.mapping.errors import TablesError, nearest
+from adapters.hl7v2.mapping.frames import Frame
+from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
+from adapters.hl7v2.mapping.shapes import Element, Shapes
+
+THIS: Final = "$this"
+VALUE: Final = ""
+"""The key under which a document of a primitive type keeps its value."""
+MAX_INDEX: Final = 99
+_PART: Final = re.compile(
+    r"(?P<name>_?[A-Za-z]\w*)(?:\[(?:(?P<each>)|(?P<index>\d{1,2})|(?P<label>[a-z][a-z0-9_-]*)"
+    r"|url=(?P<url>[^\s\[\]]+))\])?(?:\.|\Z)"
+)
+_PRIMITIVE_EXTENSION: Final = Element(
+    name="extension", type="Extension", is_list=True, is_required=False
+)
+Key = tuple[int, ...] | None
+Object = dict[str, Json]
+
+
+def merge(into: Object, more: Object) -> None:
+    """Lay an object over another: objects merge, lists grow, of values the later one stays."""
+    for name, value in more.items():
+        old = into.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merge(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            old.extend(value)
+        else:
+            into[name] = value
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """An element that is no list."""
+
+    name: str
+    others: tuple[str, ...]
+
+    def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        if self.others:
+            _clear(into, self.others, frame)
+        inner = into.get(self.name)
+        if inner is None:
+            inner = into[self.name] = {}
+        return cast("Object", inner)
+
+    def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        if self.others:
+            _clear(into, self.others, frame)
+        old = into.get(self.name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merge(old, value)
+            return old
+        into[self.name] = value
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A list's element for each source repetition (no label) or for each run of the document."""
+
+    name: str
+    prefix: str
+    label: str
+
+    def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        labels = frame.labels
+        if labels is None:
+            labels = frame.labels = {}
+        place = (self.prefix, self.label or key)
+        inner = labels.get(place)
+        if inner is None:
+            inner = labels[place] = {}
+            _list(into, self.name).append(inner)
+        return inner
+
+    def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        if isinstance(value, list):
+            _list(into, self.name).extend(value)
+            return value
+        if not isinstance(value, dict):
+            _list(into, self.name).append(value)
+            return value
+        labels = frame.labels
+        if labels is None:
+            labels = frame.labels = {}
+        place = (self.prefix, self.label or key)
+        old = labels.get(place)
+        if old is None:
+            labels[place] = value
+            _list(into, self.name).append(value)
+            return value
+        merge(old, value)
+        return old
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """A list's element at a fixed place."""
+
+    name: str
+    index: int
+
+    def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        found = self._padded(into, frame)
+        inner = found[self.index]
+        if inner is None:
+            inner = found[self.index] = {}
+        return cast("Object", inner)
+
+    def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        found = self._padded(into, frame)
+        old = found[self.index]
+        if isinstance(old, dict) and isinstance(value, dict):
+            merge(old, value)
+            return old
+        found[self.index] = value
+        return value
+
+    def _padded(self, into: Object, frame: Frame) -> list[Json]:
+        found = _list(into, self.name)
+        missing = self.index + 1 - len(found)
+        if missing > 0:
+            found.extend([None] * missing)
+            if missing > 1:
+                frame.env.has_gaps = True
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    """The extension with an url."""
+
+    name: str
+    url: str
+
+    def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        found = _list(into, self.name)
+        for one in found:
+            if isinstance(one, dict) and one.get("url") == self.url:
+                return one
+        made: Object = {"url": self.url}
+        found.append(made)
+        return made
+
+    def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        inner = self.enter(into, frame, key)
+        if isinstance(value, dict):
+            merge(inner, value)
+        return inner
+
+
+@dataclass(frozen=True, slots=True)
+class _This:
+    """The filled object itself."""
+
+    def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        return into
+
+    def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        if isinstance(value, dict):
+            merge(into, value)
+            return into
+        into[VALUE] = value
+        return value
+
+
+_Step = _Key | _Labelled | _Indexed | _Extension | _This
+
+
+def _list(into: Object, name: str) -> list[Json]:
+    found = into.get(name)
+    if found is None:
+        found = into[name] = []
+    return cast("list[Json]", found)
+
+
+def _clear(into: Object, others: tuple[str, ...], frame: Frame) -> None:
+    for name in others:
+        if name in into:
+            del into[name]
+            frame.env.issue(
+                Severity.WARNING,
+                IssueCode.AMBIGUOUS,
+                frame.address,
+                detail=f"{name} gives way to another type of value",
+            )
+
+
+class Target:
+    """A compiled path. `element` is what it ends at; None for `$this`."""
+
+    __slots__ = ("_inner", "_last", "element", "is_list", "is_plain", "needs_key", "owner", "text")
+
+    def __init__(self, text: str, owner: str, element: Element | None, steps: list[_Step]) -> None:
+        self.text = text
+        self.owner = owner
+        self.element = element
+        self._inner = tuple(steps[:-1])
+        self._last = steps[-1]
+        self.needs_key = any(isinstance(one, _Labelled) and not one.label for one in steps)
+        self.is_list = isinstance(self._last, _Labelled)
+        self.is_plain = ""
+        if len(steps) == 1 and isinstance(self._last, _Key) and not self._last.others:
+            self.is_plain = self._last.name
+
+    @property
+    def type(self) -> str:
+        """The FHIR type of the values that it takes."""
+        return self.element.type if self.element else self.owner
+
+    def write(self, frame: Frame, value: Json, key: Key) -> Json:
+        """Put a value in its place; returns the object that stands there then."""
+        into = frame.out
+        for step in self._inner:
+            into = step.enter(into, frame, key)
+        placed = self._last.put(into, value, frame, key)
+        if frame.env.origins is not None:
+            self._note(frame, into, value, placed)
+        return placed
+
+    def _note(self, frame: Frame, into: Object, value: Json, placed: Json) -> None:
+        """Remember where the value stands, for origins; those of a merged object move along."""
+        env, last = frame.env, self._last
+        if isinstance(last, _This):
+            env.spot = (into, VALUE if placed is value else "")
+        elif isinstance(last, _Key):
+            env.spot = (into, last.name)
+        else:
+            found = into[last.name]
+            places = (
+                [i for i, one in enumerate(found) if one is placed]
+                if isinstance(found, list)
+                else []
+            )
+            env.spot = (found, places[-1] if places else 0)
+        if isinstance(value, dict) and placed is not value and env.origins is not None:
+            env.origins = [
+                (placed if container is value else container, *rest)
+                for container, *rest in env.origins
+            ]
+
+
+def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
+    """Check a path against the elements of a type. Raises `TablesError`, which names the elements that there are."""
+    if text == THIS:
+        return Target(text, owner, None, [_This()])
+    steps: list[_Step] = []
+    kind, at, element = owner, 0, None
+    while at < len(text):
+        found = _PART.match(text, at)
+        if found is None:
+            raise TablesError(
+                f"{where}: to: {text!r}; a path such as name[].given[] or extension[url=…].valueCode is expected"
+            )
+        element = _element(kind, found["name"], shapes, f"{where}: to: {text!r}")
+        steps.append(
+            _step(
+                found,
+                element,
+                kind,
+                text[: found.end()].rstrip("."),
+                shapes,
+                f"{where}: to: {text!r}",
+            )
+        )
+        kind, at = element.type, found.end()
+    if element is None or text.endswith("."):
+        raise TablesError(f"{where}: to: {text!r}; the path ends without an element")
+    return Target(text, owner, element, steps)
+
+
+def _element(kind: str, name: str, shapes: Shapes, where: str) -> Element:
+    if kind == "_":
+        if name == "extension":
+            return _PRIMITIVE_EXTENSION
+        raise TablesError(f"{where}: a primitive has only 'extension'")
+    elements = shapes.types.get(kind)
+    if elements is None:
+        raise TablesError(f"{where}: {kind!r} has no elements{nearest(kind, shapes.types)}")
+    plain = name.removeprefix("_")
+    element = elements.get(plain)
+    if element is None:
+        hint = nearest(plain, elements) or f" (it has {', '.join(sorted(elements))})"
+        raise TablesError(f"{where}: {kind} has no element {plain!r}{hint}")
+    if name == plain:
+        return element
+    if not element.is_primitive or element.is_list:
+        raise TablesError(f"{where}: {name}: only single primitives are written with '_'")
+    return Element(name=name, type="_", is_list=False, is_required=False)
+
+
+def _step(
+    found: re.Match[str], element: Element, kind: str, prefix: str, shapes: Shapes, where: str
+) -> _Step:
+    name = element.name
+    has_index = "[" in found[0]
+    if element.is_list and not has_index:
+        raise TablesError(f"{where}: {name} is a list: write {name}[], {name}[0] or {name}[label]")
+    if has_index and not element.is_list:
+        raise TablesError(f"{where}: {name} is no list: leave out the index")
+    if not has_index:
+        return _Key(name, shapes.others(kind, element) if kind in shapes.types else ())
+    if found["url"] is not None:
+        if element.type != "Extension":
+            raise TablesError(f"{where}: only extensions are found by url")
+        return _Extension(name, found["url"])
+    if found["index"] is not None:
+        return _Indexed(name, int(found["index"]))
+    return _Labelled(name, prefix, found["label"] or "")
+
+
+__all__ = ["THIS", "VALUE", "Key", "Object", "Target", "compile_target", "merge"]
