@@ -72,6 +72,10 @@ def _holder(item: object, name: str) -> dict[str, object] | None:
 
 def _with_extras(value: object, extra: object, kind: str | None, out: Items) -> None:
     """Append a value or list of values, each with its `_name` part."""
+    if extra is None and type(value) is not list:
+        if value is not None:
+            out.append(Element(value, _type_of_value(value) or kind))
+        return
     values = value if isinstance(value, list) else [value]
     extras = extra if isinstance(extra, list) else [extra]
     for at in range(max(len(values), len(extras))):
