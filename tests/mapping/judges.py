@@ -197,10 +197,4 @@ def _at(document: Mapping[str, Any], where: str) -> tuple[Any, str]:
     return value, leaf
 
 
-def write(bundle: Mapping[str, Any]) -> dict[str, Any]:
-    """A bundle as a receiver reads it: written to JSON and read again."""
-    found: dict[str, Any] = orjson.loads(orjson.dumps(bundle))
-    return found
-
-
-__all__ = ["Finding", "NpmJudge", "by_fhir_resources", "by_fhirkit", "write"]
+__all__ = ["Finding", "NpmJudge", "by_fhir_resources", "by_fhirkit"]

@@ -13,8 +13,8 @@ from adapters.hl7v2.codec import Hl7Error, Message
 from adapters.hl7v2.mapping.protocol import MapContext, Mapped, Output
 from tests.mapping.checks import empty_places, repeated_addresses, unresolved_references
 from tests.mapping.corpus import Sample
-from tests.mapping.judges import Finding, NpmJudge, by_fhir_resources, by_fhirkit, write
-from tests.mapping.mapper import default_mapper
+from tests.mapping.judges import Finding, NpmJudge, by_fhir_resources, by_fhirkit
+from tests.mapping.mapper import default_mapper, written
 
 CONTEXT: Final = MapContext(tenant="north", zone=UTC)
 
@@ -32,7 +32,7 @@ def faults(found: Mapped) -> list[str]:
     """What our own checks have against a mapping, bundle or silence; [] when it is in order."""
     if found.bundle is None:
         return [] if found.issues else ["nothing came out, and no issue says why"]
-    bundle = write(found.bundle)
+    bundle = written(found.bundle)
     return [
         *(f"unresolved {one}" for one in unresolved_references(bundle, strict=True)),
         *(f"repeated {one}" for one in repeated_addresses(bundle)),
@@ -45,7 +45,7 @@ def refusals(found: Mapped, npm: NpmJudge | None = None) -> list[Finding]:
     """What the judges refuse in a mapping's bundle."""
     if found.bundle is None:
         return []
-    bundle = write(found.bundle)
+    bundle = written(found.bundle)
     return [
         *by_fhirkit(bundle),
         *by_fhir_resources(bundle),
@@ -67,8 +67,12 @@ def fingerprints(some: Iterable[Sample], output: Output = Output.MESSAGE) -> dic
 def _fingerprint(found: Mapped | Hl7Error) -> str:
     if isinstance(found, Hl7Error):
         return found.code
-    made: list[Any] = [found.bundle, list(found.resources), [str(issue) for issue in found.issues]]
-    return hashlib.sha256(orjson.dumps(made)).hexdigest()
+    made: dict[str, Any] = {
+        "bundle": found.bundle,
+        "resources": list(found.resources),
+        "issues": [str(issue) for issue in found.issues],
+    }
+    return hashlib.sha256(orjson.dumps(written(made))).hexdigest()
 
 
 __all__ = ["CONTEXT", "faults", "fingerprints", "ids", "mapped", "refusals"]

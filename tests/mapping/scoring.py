@@ -6,12 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import orjson
-
 from adapters.hl7v2.codec import Message
 from adapters.hl7v2.mapping.protocol import MapContext, Mapper
 from tests.mapping.decisions import decisions, set_aside
 from tests.mapping.facts import Facts
+from tests.mapping.mapper import written
 from tests.mapping.oracles import Oracle, Pair
 
 MADE = Callable[[Pair], Facts]
@@ -91,7 +90,7 @@ def mapped_by(mapper: Mapper, oracle: Oracle) -> MADE:
 
     def made(pair: Pair) -> Facts:
         bundle = mapper.map(Message.parse(pair.raw), context).bundle
-        return pair.facts(orjson.loads(orjson.dumps(bundle))) if bundle else {}
+        return pair.facts(written(bundle)) if bundle else {}
 
     return made
 

@@ -12,9 +12,9 @@ from adapters.hl7v2.mapping.protocol import MapContext, Output
 from tests.mapping.bindings import by_bindings
 from tests.mapping.checks import lost_leaves
 from tests.mapping.corpus import Sample, samples, some
-from tests.mapping.judges import NpmJudge, write
+from tests.mapping.judges import NpmJudge
 from tests.mapping.kit import CONTEXT, faults, mapped, refusals
-from tests.mapping.mapper import default_mapper
+from tests.mapping.mapper import default_mapper, written
 
 EXPLAINED = MapContext(tenant="north", zone=UTC, explain=True)
 
@@ -85,7 +85,7 @@ def test_required_codes_are_of_their_value_sets() -> None:
     for sample in some(200, seed=7):
         found = mapped(sample.raw)
         bundle = None if isinstance(found, Hl7Error) else found.bundle
-        if bundle and (findings := by_bindings(write(bundle))):
+        if bundle and (findings := by_bindings(written(bundle))):
             wrong[sample.name] = findings[:5]
     assert not wrong
 
@@ -95,7 +95,7 @@ def test_no_leaf_is_lost_in_silence() -> None:
     for sample in some(150, seed=8):
         message = Message.parse(sample.raw)
         found = default_mapper().map(message, EXPLAINED)
-        if found.bundle and (lost := lost_leaves(message, found, write(found.bundle))):
+        if found.bundle and (lost := lost_leaves(message, found, written(found.bundle))):
             wrong[sample.name] = lost[:8]
     assert not wrong
 

@@ -16,9 +16,9 @@ from adapters.hl7v2.codec import Hl7Error, Message
 from adapters.hl7v2.mapping.protocol import IssueCode, Mapped
 from tests.mapping.corpus import samples, some
 from tests.mapping.damage import DAMAGES
-from tests.mapping.judges import by_fhirkit, write
+from tests.mapping.judges import by_fhirkit
 from tests.mapping.kit import CONTEXT, faults, mapped
-from tests.mapping.mapper import default_mapper
+from tests.mapping.mapper import default_mapper, written
 
 FULL = os.environ.get("MEDMESH_FULL") == "1"
 
@@ -45,7 +45,7 @@ def test_damaged_messages_are_mapped_as_far_as_they_go(name: str) -> None:
         if isinstance(found, Mapped):
             problems = faults(found)
             if number % 5 == 0 and found.bundle:
-                problems += [str(one) for one in by_fhirkit(write(found.bundle))]
+                problems += [str(one) for one in by_fhirkit(written(found.bundle))]
             if problems:
                 wrong[sample.name] = problems[:5]
     assert not wrong
@@ -213,7 +213,7 @@ def test_segments_of_any_content_in_any_order_give_a_mapping(
     lines += ["|".join([name, *fields]) for name, fields in segments]
     found = _mapped("\r".join(lines).encode())
     assert not faults(found)
-    assert not (found.bundle and by_fhirkit(write(found.bundle)))
+    assert not (found.bundle and by_fhirkit(written(found.bundle)))
 
 
 _SAMPLES: list[bytes] = []
