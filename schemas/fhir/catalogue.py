@@ -18,7 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 from schemas.fhir.archive import DATATYPES, Archive
 from schemas.fhir.errors import UnknownFhirType
 from schemas.fhir.release import Release
-from schemas.fhir.shapes import SIBLING_OFFSET, Shape, shapes_of
+from schemas.fhir.shapes import BOX, SIBLING_OFFSET, Shape, shapes_of
 
 
 class Catalogue:
@@ -40,12 +40,11 @@ class Catalogue:
 
         Messages of data types hang together with it: `patient.name.add(family="Chalmers")`.
         """
-        for stem in (DATATYPES, self._stem(fhir_type)):
-            if stem not in self._published:
-                self._public.AddSerializedFile(self._file(stem).SerializeToString())
-                self._published.add(stem)
-        name = self.release.message_type(fhir_type)
-        return GetMessageClass(self._public.FindMessageTypeByName(name))
+        return self._published_class(fhir_type, (DATATYPES, self._stem(fhir_type)))
+
+    def box_class(self) -> type[Message]:
+        """The message `ResourceBox`, which takes any resource: type and serialised message, or JSON."""
+        return self._published_class(BOX, (DATATYPES,))
 
     def descriptor_set(self, fhir_type: str) -> bytes:
         """A serialised `FileDescriptorSet` with all that the message of a resource type needs."""
@@ -64,6 +63,14 @@ class Catalogue:
             if name not in self._shapes:
                 self._file(self._stem(name))
         return self._shapes[name]
+
+    def _published_class(self, name: str, stems: tuple[str, ...]) -> type[Message]:
+        for stem in stems:
+            if stem not in self._published:
+                self._public.AddSerializedFile(self._file(stem).SerializeToString())
+                self._published.add(stem)
+        full_name = self.release.message_type(name)
+        return GetMessageClass(self._public.FindMessageTypeByName(full_name))
 
     def _stem(self, fhir_type: str) -> str:
         stem = self._archive.resources.get(fhir_type)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError, Message
 
 from schemas.fhir.catalogue import Catalogue, catalogue
-from schemas.fhir.decoder import Decoder
+from schemas.fhir.decoder import decoder
 from schemas.fhir.encoder import CannotCarry, Encoder, resource_type_of
 from schemas.fhir.errors import MalformedFhir, UnknownFhirType
 from schemas.fhir.release import Release
@@ -84,7 +84,7 @@ class FhirCodec:
         self.counts = CodecCounts()
         self._catalogue: Final[Catalogue] = catalogue(release)
         self._encoder = Encoder(self._catalogue)
-        self._decoder = Decoder(self._catalogue)
+        self._decoder = decoder(release)
 
     def encode(self, raw: bytes, *, verify: bool = False) -> Encoded:
         """Protobuf for a FHIR JSON text in UTF-8; the text itself where protobuf cannot carry it exactly.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 import orjson
 from google.protobuf.message import DecodeError, Message
 
-from schemas.fhir.catalogue import Catalogue
+from schemas.fhir.catalogue import Catalogue, catalogue
 from schemas.fhir.errors import MalformedFhir, NewerFhirSchema
+from schemas.fhir.release import Release
 from schemas.fhir.shapes import UNKNOWN_JSON, Kind, Slot
 from schemas.fhir.text import NUMBER, parse
 
@@ -163,6 +165,12 @@ class Decoder:
         return many_or_null if slot.kind is Kind.SIBLING else many
 
 
+@cache
+def decoder(release: Release) -> Decoder:
+    """The one decoder of a release in this process."""
+    return Decoder(catalogue(release))
+
+
 def _show(message: Message, plan: Plan, tree: Tree, found: Found) -> Tree:
     for field, value in message.ListFields():
         known = plan.get(field)
@@ -201,4 +209,4 @@ def _finished(opened: object) -> orjson.Fragment:
     raise TypeError(f"a tree holds no {type(opened).__name__}")
 
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "decoder"]

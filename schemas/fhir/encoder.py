@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from schemas.fhir.careful import CarefulFitter, Fitted
 from schemas.fhir.catalogue import Catalogue
-from schemas.fhir.strict import Base64, StrictTypes
+from schemas.fhir.strict import Base64, strict_types
 from schemas.fhir.text import Json, Number, parse, parse_object, write
 
 MAX_DEPTH: Final = 100
@@ -51,7 +51,7 @@ class Encoder:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._strict = StrictTypes(catalogue)
+        self._strict = strict_types(catalogue.release)
         self._fitter = CarefulFitter(catalogue, self._box_value)
         self._types: dict[str, _Type] = {}
         self.careful = 0
@@ -70,7 +70,7 @@ class Encoder:
         try:
             struct = kind.decoder.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._encode_carefully(name, parse_object(raw))
+            return self.encode_carefully(name, parse_object(raw))
         fields = msgspec.to_builtins(struct, builtin_types=(bytes,), enc_hook=self._carried)
         del fields["resourceType"]
         body = _serialised(kind.message, fields)
@@ -83,7 +83,8 @@ class Encoder:
         self._types[name] = kind
         return kind
 
-    def _encode_carefully(self, name: str, document: dict[str, Json]) -> bytes:
+    def encode_carefully(self, name: str, document: dict[str, Json]) -> bytes:
+        """`encode` for a parsed document, which it takes apart, with a place for what the schema does not know."""
         self.careful += 1
         if document.pop("resourceType", None) != name:
             raise CannotCarry("more than one resourceType")
@@ -114,7 +115,7 @@ class Encoder:
         """A `ResourceBox` for a parsed JSON value."""
         name = value.get("resourceType") if isinstance(value, dict) else None
         if isinstance(value, dict) and isinstance(name, str) and name in self._catalogue.resources:
-            return {"type": name, "proto": self._encode_carefully(name, dict(value))}
+            return {"type": name, "proto": self.encode_carefully(name, dict(value))}
         return {"json": write(value)}
 
 

@@ -107,6 +107,7 @@ class _Document(_Subjects, rename="camel"):
 
 _NO_META: Final = _Meta()
 _decoder: Final = msgspec.json.Decoder(_Document)
+_keys: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FIELDS: Final = msgspec.structs.fields(_Document)
 
 T = TypeVar("T")
@@ -129,14 +130,15 @@ def project(raw: bytes) -> Projection:
 
 def _read_leniently(raw: bytes) -> _Document:
     """Key by key: one whose value has a wrong form is passed over."""
-    found = parse_object(raw)
+    parse_object(raw)
+    found = _keys.decode(raw)
     document = _Document()
     for field in _FIELDS:
         if field.encode_name not in found:
             continue
         try:
-            value = msgspec.convert(found[field.encode_name], field.type)
-        except (msgspec.ValidationError, RecursionError):
+            value = msgspec.json.decode(found[field.encode_name], type=field.type)
+        except msgspec.ValidationError:
             continue
         setattr(document, field.name, value)
     return document

@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pb2 import (
 SIBLING_OFFSET: Final = 512
 UNKNOWN_JSON: Final = 511
 UNKNOWN_KEY: Final = "unknown_json"
-_BOX: Final = "ResourceBox"
+BOX: Final = "ResourceBox"
 
 
 class Kind(Enum):
@@ -59,7 +59,7 @@ def shapes_of(file: FileDescriptorProto, decimals: Mapping[str, list[int]]) -> d
     return {
         message.name: tuple(_slots(message, frozenset(decimals.get(message.name, ()))))
         for message in file.message_type
-        if message.name != _BOX
+        if message.name != BOX
     }
 
 
@@ -74,7 +74,7 @@ def _slots(message: DescriptorProto, decimals: frozenset[int]) -> Iterator[Slot]
         if number > SIBLING_OFFSET:
             key = "_" + keys[number - SIBLING_OFFSET]
             yield Slot(key, number, Kind.SIBLING, repeated, type_name)
-        elif type_name == _BOX:
+        elif type_name == BOX:
             yield Slot(field.json_name, number, Kind.RESOURCE, repeated, "")
         elif type_name:
             yield Slot(field.json_name, number, Kind.MESSAGE, repeated, type_name)
@@ -83,4 +83,13 @@ def _slots(message: DescriptorProto, decimals: frozenset[int]) -> Iterator[Slot]
             yield Slot(field.json_name, number, kind, repeated, "")
 
 
-__all__ = ["SIBLING_OFFSET", "UNKNOWN_JSON", "UNKNOWN_KEY", "Kind", "Shape", "Slot", "shapes_of"]
+__all__ = [
+    "BOX",
+    "SIBLING_OFFSET",
+    "UNKNOWN_JSON",
+    "UNKNOWN_KEY",
+    "Kind",
+    "Shape",
+    "Slot",
+    "shapes_of",
+]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64encode
+from functools import cache
 from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-from schemas.fhir.catalogue import Catalogue
+from schemas.fhir.catalogue import catalogue
+from schemas.fhir.release import Release
 from schemas.fhir.shapes import Kind, Slot
 from schemas.fhir.text import Number
 from schemas.fhir.typed import NAMESPACE, Family, struct_name
@@ -73,9 +75,9 @@ def _hold(kind: type[T], value: object) -> T | bytes | str:
 
 
 class StrictTypes:
-    """Decoders of the resource types of one release."""
+    """Decoders of the resource types of one release, for all codecs of the process."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, release: Release) -> None:
         namespace = {
             **NAMESPACE,
             "Annotated": Annotated,
@@ -85,12 +87,23 @@ class StrictTypes:
             "SOME": _SOME,
             "Text": Annotated[str, _SOME],
         }
-        self._family = Family(catalogue, "strict", _annotate, namespace, strict=True)
+        self._family = Family(catalogue(release), "strict", _annotate, namespace, strict=True)
+        self._decoders: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {}
 
     def decoder(self, name: str) -> msgspec.json.Decoder[msgspec.Struct]:
         """A decoder that raises `msgspec.ValidationError` for what protobuf would not carry exactly."""
-        struct = self._family.struct(name)
-        return msgspec.json.Decoder(struct, float_hook=Number, dec_hook=_hold)
+        decoder = self._decoders.get(name)
+        if decoder is None:
+            struct = self._family.struct(name)
+            decoder = msgspec.json.Decoder(struct, float_hook=Number, dec_hook=_hold)
+            self._decoders[name] = decoder
+        return decoder
 
 
-__all__ = ["INT32", "Base64", "StrictTypes", "canonical_base64"]
+@cache
+def strict_types(release: Release) -> StrictTypes:
+    """The one set of strict types of a release."""
+    return StrictTypes(release)
+
+
+__all__ = ["INT32", "Base64", "StrictTypes", "canonical_base64", "strict_types"]

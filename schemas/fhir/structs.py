@@ -4,8 +4,8 @@
     read(raw, "Observation", Release.R4).valueQuantity.value      # Decimal("1.10"), with its zero
 
 Attributes are FHIR's keys; `birthDate_ext` holds `_birthDate`, `class_` holds `class`. What a document lacks is
-`UNSET`, which is false. Elements that the release does not define are passed over, so never write what was read: forward the
-bytes that came. Resources in resources are `msgspec.Raw`, for `read` to open when they are wanted.
+`UNSET`, which is false. Elements that the release does not define are passed over, so never write what was read:
+forward the bytes that came. Resources in resources are `msgspec.Raw`, for `read` to open when they are wanted.
 """
 
 from __future__ import annotations
