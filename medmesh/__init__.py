@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ResourceExhausted,
         Unavailable,
     )
+    from schemas.registry.errors import SchemaRefused
 
 _PUBLIC = {
     "Mesh": "medmesh.facade",
@@ -58,6 +59,7 @@ _PUBLIC = {
     "MeshError": "schemas.errors",
     "PermissionRefused": "schemas.errors",
     "ResourceExhausted": "schemas.errors",
+    "SchemaRefused": "schemas.registry.errors",
     "Unavailable": "schemas.errors",
 }
 
@@ -107,6 +109,7 @@ __all__ = [
     "PermissionRefused",
     "Priority",
     "ResourceExhausted",
+    "SchemaRefused",
     "Subscription",
     "Unavailable",
     "endpoint",

@@ -167,7 +167,8 @@ class Mesh(Calling):
         `event` is `<domain>.<name>`, e.g. `patient.admitted`. Events with the same `key` (a patient's identifier)
         stay in order; the key itself goes nowhere. The same `message_id` (16 bytes) is stored once. `priority` says who
         goes first where many wait. Raises
-        `SubjectError`, `StreamFull`, `DeadlineExceeded`, `Unavailable`: it may be sent again with the same id.
+        `SubjectError`, `StreamFull`, `DeadlineExceeded`, `Unavailable`: it may be sent again with the same id;
+        `SchemaRefused` for content that its subject is not bound to.
         """
         new = await self.event(
             event, body, type=type, key=key, message_id=message_id, priority=priority
@@ -232,7 +233,7 @@ class Mesh(Calling):
         replaced, `unschedule` takes it back. What is due
         while nothing runs comes once when the site runs again; missed periods are left out. Readers see the service
         `scheduler` as its source, with this one in `on_behalf_of`. Returns when it is due first. Raises
-        `ConfigurationError`, `SubjectError`, `Unavailable`.
+        `ConfigurationError`, `SubjectError`, `SchemaRefused`, `Unavailable`.
         """
         when = When(at_ms=at_ms, every_s=every_s, cron=cron, time_zone=time_zone)
         domain, kind = _event_name(event)

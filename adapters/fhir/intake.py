@@ -20,6 +20,7 @@ from adapters.fhir.validation import ValidationFailed, Validator
 from bus.envelope.types import ContentTooLarge
 from bus.transport.protocol import PayloadTooLarge
 from schemas.errors import MeshError
+from schemas.registry.errors import SchemaRefused
 
 _LATER_S: Final = 5
 _SHOWN: Final = 20
@@ -175,6 +176,9 @@ class Intake:
         if isinstance(error, ContentTooLarge | PayloadTooLarge):
             text = f"not stored: {error}"
             return self._refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-long", text, error.code)
+        if isinstance(error, SchemaRefused):  # the text names the binding and types, nothing else
+            text = f"not stored: {error}"
+            return self._refused(HTTPStatus.UNPROCESSABLE_ENTITY, "not-supported", text, error.code)
         self.trouble = f"cannot store: {error.code}"
         self._count("resource_refused", error.code)
         text = f"not confirmed: {error.code}; it may be stored already, and sending it again unchanged is safe"

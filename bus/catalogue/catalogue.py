@@ -183,6 +183,9 @@ class Catalogue:
             while self._changes:
                 key = next(iter(self._changes))
                 await self._changed_to(key, self._changes.pop(key))
+                await asyncio.sleep(
+                    0
+                )  # thousands may come at once, and each costs part of a millisecond
             if not self._awaited:
                 self._settled.set()
 
@@ -231,6 +234,7 @@ class Catalogue:
 
     async def _closure(self, key: str, raw: bytes, binding: Binding) -> Closure | None:
         """The schema that a check needs; None where it needs none, or where it cannot be had now."""
+        was_incomplete = binding.pattern in self._incomplete
         self._incomplete.discard(binding.pattern)
         if binding.kind is not Kind.PROTOBUF or binding.depth is not Depth.FULL:
             return None
@@ -246,7 +250,8 @@ class Catalogue:
         except MeshError as error:
             reason = error.code
         self._counters.add("schema_missing", who=binding.pattern, reason=reason)
-        _log.warning("schema_missing", subject=binding.pattern, reason=reason)
+        if not was_incomplete:
+            _log.warning("schema_missing", subject=binding.pattern, reason=reason)
         self._incomplete.add(binding.pattern)
         self._again[key] = raw
         return closure

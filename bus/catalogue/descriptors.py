@@ -50,6 +50,10 @@ class DescriptorStore:
     async def find(self, prefix: str) -> str:
         """The one hash that begins so. Raises `NotFound`, `SchemaError` when several do."""
         wanted = prefix.removeprefix(_PREFIX)
+        if len(wanted) < MIN_PREFIX:
+            raise SchemaError(
+                f"{wanted!r} is too short for a schema: give {MIN_PREFIX} digits or more"
+            )
         found = [one for one in await self.schemas() if one.startswith(wanted)]
         if not found:
             raise NotFound(f"the registry has no schema {wanted}")

@@ -134,6 +134,7 @@ class Registrar:
         binding does not allow is in the plan.
         """
         self._check_site(binding)
+        _check_schema(binding, closure)
         await self._check_rank(binding.pattern)
         believed, entry = await self._held(binding.pattern)
         held = believed.revision if believed is not None else None
@@ -268,6 +269,14 @@ class Registrar:
             earlier = await self.descriptors.get(schema)
             findings += breaking(mode, earlier.files, closure.files)
         return list(dict.fromkeys(findings)), len(wanted.former)
+
+
+def _check_schema(binding: Binding, closure: Closure | None) -> None:
+    if binding.kind is not Kind.PROTOBUF:
+        return
+    if closure is None or closure.schema != binding.schema:
+        raise SchemaError(f"{binding.pattern} names another schema than the one that comes with it")
+    closure.message_class(binding.message)
 
 
 def _fhir_findings(mode: Compatibility, former: Binding, wanted: Binding) -> list[str]:
