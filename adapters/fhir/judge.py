@@ -1,4 +1,4 @@
-"""The process that validates: resources in by standard input, findings out by standard output, one at a time.
+"""What the process that validates does: resources in, findings out, one at a time.
 
 It is a process of its own because a validation holds the interpreter for up to a tenth of a second for each 90 kB, and
 because one that never ends can be killed. Findings are places and codes; no value of a resource leaves it.
@@ -7,7 +7,6 @@ because one that never ends can be killed. Findings are places and codes; no val
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final, cast
 
@@ -149,9 +148,6 @@ def serve(source: BinaryIO, sink: BinaryIO, release: str) -> None:
         sink.write(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
         sink.flush()
 
-
-if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer, sys.argv[1])
 
 __all__ = [
     "DIFFERS_IN_R4B",

@@ -69,7 +69,7 @@ class _Worker:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "adapters.fhir.judge",
+            "adapters.fhir.judging",
             self._release,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
