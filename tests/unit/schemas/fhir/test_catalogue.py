@@ -62,9 +62,9 @@ def test_a_descriptor_set_stands_alone() -> None:
         pool.Add(file)
     name = "medmesh.fhir.r4.v1.Observation"
     message = GetMessageClass(pool.FindMessageTypeByName(name))(status="final")
-    assert (
-        catalogue(Release.R4).message_class("Observation").FromString(message.SerializeToString())
-    )
+    body = message.SerializeToString()
+    read = catalogue(Release.R4).message_class("Observation").FromString(body)
+    assert read.SerializeToString() == body
 
 
 def test_shapes_tell_decimals_and_siblings() -> None:
