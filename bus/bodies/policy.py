@@ -22,11 +22,9 @@ _NEVER: Final = (
     "image/",
     "video/",
     "audio/",
-    "application/pdf",
-    "application/zip",
-    "application/gzip",
-    "application/zstd",
-    "application/dicom",
+)
+_NEVER_EXACTLY: Final = frozenset(
+    {"application/pdf", "application/zip", "application/gzip", "application/zstd"}
 )
 """Encrypted or compressed before."""
 
@@ -43,7 +41,9 @@ class BodyPolicy:
 
     def may_shrink(self, content_type: str, size: int) -> bool:
         """Whether a body of `size` bytes is worth a try."""
-        return self.compress and size >= self.min_bytes and not content_type.startswith(_NEVER)
+        if not self.compress or size < self.min_bytes or content_type.startswith(_NEVER):
+            return False
+        return content_type.partition(";")[0] not in _NEVER_EXACTLY
 
 
 def kind_of(content_type: str, size: int) -> str:

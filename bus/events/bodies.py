@@ -37,7 +37,7 @@ class Bodies:
 
         One that cannot be put is not used: bodies are compressed without it until it could be, a minute later or more.
         """
-        if not await self._offer() and self._again is None:
+        if self._again is None and not await self._offer():
             self._again = asyncio.create_task(self._offer_later(), name="offer dictionaries")
 
     async def stop(self) -> None:

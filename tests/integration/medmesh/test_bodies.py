@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -18,15 +19,17 @@ from bus.events.replays import DeadLetterSummary
 from bus.events.rights import consumer_rights
 from bus.telemetry.counters import Counters
 from bus.transport import nats
+from bus.transport.memory import MemoryBroker
 from bus.transport.protocol import NotFound, Transport
 from medmesh.runtime.services import Service
+from schemas.config import EventsSection, MeshSection, SiteConfig
 from schemas.subjects import SiteId
 from tests.conftest import StartNatsServer
 from tests.contract.carriers import eventually
 from tests.integration.medmesh.test_sizes import SUBJECT, services
 from tests.unit.bus.bodies.kit import MESSAGE, other_dictionary, shipped_for
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.server]
+pytestmark = pytest.mark.timeout(60)
 
 
 async def of_another_version(
@@ -48,6 +51,7 @@ async def of_another_version(
     return events
 
 
+@pytest.mark.server
 async def test_an_event_of_another_version_is_read_dead_lettered_and_replayed(
     tmp_path: Path, start_nats_server: StartNatsServer
 ) -> None:
@@ -94,3 +98,27 @@ async def test_an_event_of_another_version_is_read_dead_lettered_and_replayed(
             await bucket.get(bytes(32).hex())
         assert await consumption.drain(timeout_s=10)
     await theirs.close()
+
+
+@pytest.mark.parametrize(("compress", "is_smaller"), [("auto", True), ("off", False)])
+async def test_the_configuration_decides_what_is_written(
+    tmp_path: Path, compress: Literal["auto", "off"], is_smaller: bool
+) -> None:
+    transport = await MemoryBroker().connect()
+    settings = SiteConfig(
+        mesh=MeshSection(site="north", data=tmp_path), events=EventsSection(compress=compress)
+    )
+    async with services(tmp_path, transport, settings) as mesh:
+        emr = await mesh.open("emr", Rights(publish=("evt.north.>",), subscribe=("evt.north.>",)))
+        event = NewEvent(subject=SUBJECT, type="hl7v2/ADT^A01", body=MESSAGE * 4)
+        await emr.events.publish(event)
+        held = await transport.store.read("evt-north", 1)
+        assert (len(held.payload) < len(event.body)) is is_smaller
+        seen: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def handle(received: ReceivedEvent) -> None:
+            await seen.put(received.body)
+
+        await emr.events.consume(ConsumeSpec(name="his", patterns=("evt.north.raw.>",)), handle)
+        async with asyncio.timeout(20):
+            assert await seen.get() == event.body

@@ -51,8 +51,10 @@ class Mesh:
 
 
 @asynccontextmanager
-async def services(folder: Path, transport: Transport) -> AsyncIterator[Services]:
-    settings = SiteConfig(mesh=MeshSection(site="north", data=folder))
+async def services(
+    folder: Path, transport: Transport, settings: SiteConfig | None = None
+) -> AsyncIterator[Services]:
+    settings = settings or SiteConfig(mesh=MeshSection(site="north", data=folder))
     configuration = Configuration(settings=settings, adapters=(), file=None, origins={})
     trust = await Trust.open(
         folder / "trust", mesh="m", site="north", buckets=transport, clock=SystemClock(),

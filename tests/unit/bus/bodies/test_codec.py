@@ -59,6 +59,11 @@ def test_large_bodies_are_compressed_without_dictionary() -> None:
     assert BodyCodec().decode(content(encoded, len(body))) == body
 
 
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/dicom+json", "application/x"])
+def test_whatever_else_it_is_is_tried_without_a_dictionary(kind: str) -> None:
+    assert sender().encode(kind, b"example " * 100).encoding == ZSTD
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
@@ -68,6 +73,7 @@ def test_large_bodies_are_compressed_without_dictionary() -> None:
         ("medmesh/dead-letter", MESSAGE * 3),
         ("medmesh/replay", MESSAGE * 3),
         ("application/pdf", MESSAGE * 3),
+        ("application/pdf;name=x", MESSAGE * 3),
         ("image/jpeg", MESSAGE * 3),
     ],
 )
