@@ -65,10 +65,11 @@ OBSERVATION: dict[str, Any] = {
 PEER = """
 import json, sys, timeit
 from fhirpathpy import compile
+from fhirpathpy.models import models
 filters, resource = json.loads(sys.stdin.read())
 out = {}
 for name, text in filters.items():
-    path = compile(text)
+    path = compile(text, models["r4"])
     number = 50
     out[name] = min(timeit.repeat(lambda: path(resource), number=number, repeat=3)) / number * 1e6
 print(json.dumps(out))

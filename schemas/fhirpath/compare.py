@@ -50,13 +50,13 @@ def _of_element(element: Element) -> object:
     return None if value is None else system(value)
 
 
-def equal(left: object, right: object) -> bool | None:
+def equal(left: object, right: object, env: Environment) -> bool | None:
     """`=` of two items; None when a missing precision, zone or unit leaves it open."""
     one, other = system(left), system(right)
     if type(one) is str and type(other) is str:
         return one == other
     if type(one) is dict and type(other) is dict:
-        return key(one) == key(other)
+        return key(one, env) == key(other, env)
     found = _comparable(one, other)
     if found is None:
         return False
@@ -90,11 +90,16 @@ def equivalent(left: object, right: object, env: Environment) -> bool:
         return _equivalent_quantities(one, other)
     found = _comparable(one, other)
     if found is None:
-        return type(one) is dict and type(other) is dict and loose_key(one) == loose_key(other)
+        return (
+            type(one) is dict
+            and type(other) is dict
+            and _loose_key(one, env) == _loose_key(other, env)
+        )
     one, other = found
     if isinstance(one, int | Decimal) and isinstance(other, int | Decimal):
         return _about_equal(Decimal(one), Decimal(other))
     if type(one) is str and type(other) is str:
+        env.spend((len(one) + len(other)) // 64)
         return _loose_text(one) == _loose_text(other)
     return _order(one, other) == 0
 
@@ -184,23 +189,23 @@ def _loose_text(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def key(item: object) -> object:
+def key(item: object, env: Environment) -> object:
     """A hashable value that is the same for items that are equal. Raises `PathFailed` for data nested too deep."""
-    return _key(system(item), 0, loose=False)
+    return _key(system(item), 0, env, loose=False)
 
 
-def loose_key(item: object) -> object:
+def _loose_key(item: object, env: Environment) -> object:
     """A hashable value that is the same for items that are equivalent (decimals: exactly)."""
-    return _key(system(item), 0, loose=True)
+    return _key(system(item), 0, env, loose=True)
 
 
-def _key(value: object, depth: int, loose: bool) -> object:
+def _key(value: object, depth: int, env: Environment, *, loose: bool) -> object:
     if type(value) is str:
         return _loose_text(value) if loose else value
     if isinstance(value, bool) or value is None:
         return (value,)
     if isinstance(value, dict | list):
-        return _tree_key(value, depth, loose)
+        return _tree_key(value, depth, env, loose=loose)
     if isinstance(value, Temporal):
         return instant_key(value)
     if isinstance(value, Quantity):
@@ -208,22 +213,28 @@ def _key(value: object, depth: int, loose: bool) -> object:
     return number(value)
 
 
-def _tree_key(value: dict[str, object] | list[object], depth: int, loose: bool) -> object:
+def _tree_key(
+    value: dict[str, object] | list[object], depth: int, env: Environment, *, loose: bool
+) -> object:
+    env.spend(len(value))
     if depth > MAX_DATA_DEPTH:
         raise PathFailed(Failure.DEPTH, "equality")
     if isinstance(value, dict):
-        return frozenset((name, _key(child, depth + 1, loose)) for name, child in value.items())
-    keys = [_key(child, depth + 1, loose) for child in value]
+        return frozenset(
+            (name, _key(child, depth + 1, env, loose=loose)) for name, child in value.items()
+        )
+    keys = [_key(child, depth + 1, env, loose=loose) for child in value]
     return frozenset(keys) if loose else tuple(keys)
 
 
-def equal_collections(left: Items, right: Items) -> bool | None:
+def equal_collections(left: Items, right: Items, env: Environment) -> bool | None:
     """`=` of two collections: the same items in the same order."""
     if len(left) != len(right):
         return False
+    env.spend(len(left))
     open_ended = False
     for one, other in zip(left, right, strict=True):
-        found = equal(one, other)
+        found = equal(one, other, env)
         if found is False:
             return False
         open_ended = open_ended or found is None

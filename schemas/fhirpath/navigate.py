@@ -7,7 +7,15 @@ from typing import Final
 from schemas.fhirpath.environment import Environment, Step
 from schemas.fhirpath.quantity import Quantity
 from schemas.fhirpath.temporal import Temporal
-from schemas.fhirpath.types import FHIR_TYPES, PRIMITIVES, TypeModel, choice_keys, choice_of, is_a
+from schemas.fhirpath.types import (
+    FHIR_TYPES,
+    PRIMITIVES,
+    TypeModel,
+    choice_keys,
+    choice_like,
+    choice_of,
+    is_a,
+)
 from schemas.fhirpath.values import Element, Items
 
 _MOST_NAMES: Final = 1_024
@@ -159,11 +167,19 @@ def _child_names(
     known = model.elements(type_name) if model and type_name else ()
     for json_name in holder:
         name = json_name.removeprefix("_")
-        if name == "resourceType":
-            continue
-        choice = choice_of(name) if name not in known else None
-        names[choice[0] if choice and choice[0] not in holder else name] = None
+        if name != "resourceType":
+            names[_element_name(name, holder, known)] = None
     return list(names)
+
+
+def _element_name(name: str, holder: dict[str, object], known: tuple[str, ...]) -> str:
+    if name in known:
+        return name
+    choice = choice_like(name)
+    if choice is None or choice[0] in holder or (known and choice[0] not in known):
+        return name
+    is_sure = bool(known) or choice[1] not in PRIMITIVES or choice_of(name) is not None
+    return choice[0] if is_sure else name
 
 
 def type_of(item: object) -> tuple[str, str] | None:

@@ -113,8 +113,8 @@ def equals(left: Expression, right: Expression) -> Truth:
             return None
         env.left -= len(one)
         if len(one) == 1 and len(other) == 1:
-            return equal(one[0], other[0])
-        return equal_collections(one, other)
+            return equal(one[0], other[0], env)
+        return equal_collections(one, other, env)
 
     return test
 
@@ -128,7 +128,7 @@ def equals_text(left: Expression, wanted: str) -> Truth:
             return None
         if len(items) == 1 and type(items[0]) is str:
             return items[0] == wanted
-        return equal_collections(items, fixed)
+        return equal_collections(items, fixed, env)
 
     fixed: Items = [wanted]
     return test
@@ -185,8 +185,8 @@ def _contained(symbol: str, items: Items, wanted: Items, env: Environment) -> bo
     sought = wanted[0]
     if type(sought) is str and all(type(item) is str for item in items):
         return sought in items
-    sought_key = key(sought)
-    return any(key(item) == sought_key or equal(item, sought) is True for item in items)
+    sought_key = key(sought, env)
+    return any(key(item, env) == sought_key or equal(item, sought, env) is True for item in items)
 
 
 def in_texts(left: Expression, wanted: frozenset[str], general: Truth) -> Truth:

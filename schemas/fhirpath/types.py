@@ -146,8 +146,12 @@ def choice_keys(name: str) -> dict[str, str] | None:
 @lru_cache(maxsize=1024)
 def choice_of(name: str) -> tuple[str, str] | None:
     """Choice element and type behind the JSON name of a choice (`valueQuantity`), which is no name in FHIRPath."""
-    if name in _NOT_CHOICES:
-        return None
+    return None if name in _NOT_CHOICES else choice_like(name)
+
+
+@lru_cache(maxsize=1024)
+def choice_like(name: str) -> tuple[str, str] | None:
+    """The same for names that are a choice in one type and an element of their own in another (`itemReference`)."""
     for at in range(len(name) - 1, 0, -1):
         if name[at].isupper() and name[:at] in _CHOICES:
             for kind in (name[at:], name[at].lower() + name[at + 1 :]):
@@ -164,6 +168,7 @@ __all__ = [
     "TEMPORAL_TYPES",
     "TypeModel",
     "choice_keys",
+    "choice_like",
     "choice_of",
     "is_a",
 ]

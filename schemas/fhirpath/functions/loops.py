@@ -102,7 +102,7 @@ def repeat_step(next_items: Step) -> Step:
         while pending:
             fresh: Items = []
             for item in next_items(pending, env):
-                found = key(item)
+                found = key(item, env)
                 if found not in seen:
                     seen.add(found)
                     fresh.append(item)

@@ -28,7 +28,7 @@ def distinct(items: Items, env: Environment) -> Items:
     seen: set[object] = set()
     out: Items = []
     for item in items:
-        found = key(item)
+        found = key(item, env)
         if found not in seen:
             seen.add(found)
             out.append(item)
@@ -42,18 +42,18 @@ def union(items: Items, other: Items, env: Environment) -> Items:
 
 def _keys(items: Items, env: Environment) -> set[object]:
     env.spend(len(items))
-    return {key(item) for item in items}
+    return {key(item, env) for item in items}
 
 
 def _intersect(items: Items, other: Items, env: Environment) -> Items:
     keys = _keys(other, env)
-    return [item for item in distinct(items, env) if key(item) in keys]
+    return [item for item in distinct(items, env) if key(item, env) in keys]
 
 
 def _exclude(items: Items, other: Items, env: Environment) -> Items:
     keys = _keys(other, env)
     env.spend(len(items))
-    return [item for item in items if key(item) not in keys]
+    return [item for item in items if key(item, env) not in keys]
 
 
 def _combine(items: Items, other: Items, env: Environment) -> Items:

@@ -125,6 +125,9 @@ def test_days_added_and_taken_away_again_give_the_date(low: Any, days: int) -> N
         "name.repeat(%resource.name.select($this & 'x'))",
         "name.select(%resource.name.sort().join(',').replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaa'))",
         "name.aggregate($total & $total & $this)",
+        "name.where(%resource = %resource).count()",
+        "name.where(%resource ~ %resource).count()",
+        "name.where($this in %resource.item.name).count()",
         "name.where(%resource.name.join().matches('(a|aa)*(a|aa)*(a|aa)*b'))",
     ],
 )

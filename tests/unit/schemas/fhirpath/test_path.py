@@ -222,6 +222,20 @@ def test_errors_of_the_specification_are_typed_and_name_no_value(
     assert "718-7" not in str(failed.value)
 
 
+def test_descendants_know_choices_and_leave_out_the_resource_type() -> None:
+    medication = {
+        "resourceType": "Medication",
+        "ingredient": [
+            {"itemCodeableConcept": {"text": "x"}, "strength": {"numerator": {"value": 1}}},
+            {"itemReference": {"reference": "#s"}, "_itemReference": None},
+        ],
+    }
+    assert find("descendants().ofType(CodeableConcept).text", medication) == ["x"]
+    assert find("descendants().ofType(Reference).reference", medication) == ["#s"]
+    assert find("children().count()", medication) == [2]
+    assert find("repeat(children()).count() = descendants().count()", medication) == [True]
+
+
 def test_several_booleans_are_no_filter() -> None:
     with pytest.raises(PathFailed):
         compile_path("code.coding.select(code = 'hb')").test(OBSERVATION)
