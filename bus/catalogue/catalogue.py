@@ -225,6 +225,7 @@ class Catalogue:
             closure = await self._closure(key, raw, revision.binding)
             self._table.put(pattern, compile_check(revision.binding, closure))
         self._known[key] = believed
+        self._reported = {one for one in self._reported if one[0] != pattern}
         if not is_cached:
             self._counters.add("binding_taken", reason="removed" if revision.is_removed else "")
             await self._keep(key, raw)
