@@ -39,6 +39,7 @@ from adapters.hl7v2.mapping.rules import (
     write_value,
 )
 from adapters.hl7v2.mapping.shapes import PRIMITIVES, Shapes
+from adapters.hl7v2.mapping.shortcuts import Plain, constant_shortcut, shortcut
 from adapters.hl7v2.mapping.sources import Kind, Source, parse_source
 from adapters.hl7v2.mapping.targets import THIS, Target, compile_target
 
@@ -180,33 +181,39 @@ class _DocumentCompiler:
         self._check_place(target, where)
         naming = Naming(rule=f"{self._document.name}/{rule.id}", layer=rule.place.layer)
         sources = [self._source(text, where) for text in rule.sources]
-        act, test, paths = self._act(rule, target, sources, naming, where)
-        if test is None:
-            return always(act)
+        test, paths = compile_condition(rule.when, where) if rule.when else (None, None)
         if paths is not None:
             self._note_condition(paths)
-        return guarded(test, act)
-
-    def _act(
-        self, rule: Rule, target: Target, sources: list[Source], naming: Naming, where: str
-    ) -> tuple[Callable[[Frame], object], Test | None, FramePaths | None]:
-        test, paths = compile_condition(rule.when, where) if rule.when else (None, None)
         if not sources:
-            return self._plain(rule, target, naming, where), test, paths
-        emit, reads, takes_all = self._emit(rule, target, naming, where)
+            act = self._plain(rule, target, naming, where)
+            return always(act) if test is None else guarded(test, act)
+        is_each = paths is not None and paths.is_relative and self._document.is_segment
+        return self._sourced(rule, target, sources, naming, test, is_each, where)
+
+    def _sourced(
+        self, rule: Rule, target: Target, sources: list[Source], naming: Naming, test: Test | None,
+        is_each: bool, where: str,
+    ) -> Step:  # fmt: skip
+        maker, emit = self._emit(rule, target, naming, where)
+        reads: Leaves = maker.reads if maker is not None else frozenset()
+        takes_all = maker is not None and maker.takes_all
         segment = self._document.source
         compiled = [compile_read(one, segment, reads, takes_all=takes_all) for one in sources]
         self._note_reads(sources, reads)
-        is_each = test is not None and paths is not None and paths.is_relative
-        if is_each and test is not None and self._document.is_segment:
-            act = each_when(compiled, emit, test)
-            test = None
+        if test is not None and is_each:
+            act, test = each_when(compiled, emit, test), None
         else:
             act = each(compiled, emit, first_only=takes_all)
         if rule.default is not None:
             self._check_constant(rule.default, target, f"{where}: default")
             act = with_default(act, rule.default, target, naming)
-        return act, test, paths
+        step = always(act) if test is None else guarded(test, act)
+        if is_each or rule.default is not None or len(sources) > 1 or rule.ref:
+            return step
+        plain = Plain(source=sources[0], target=target, naming=naming, test=test, general=step)
+        if maker is None:
+            return constant_shortcut(plain, rule.const) or step
+        return shortcut(plain, maker, segment) or step
 
     def _plain(
         self, rule: Rule, target: Target, naming: Naming, where: str
@@ -223,18 +230,17 @@ class _DocumentCompiler:
 
     def _emit(
         self, rule: Rule, target: Target, naming: Naming, where: str
-    ) -> tuple[Emit, Leaves, bool]:
-        none: Leaves = frozenset()
+    ) -> tuple[Maker | None, Emit]:
         if rule.const is not None:
             self._check_constant(rule.const, target, f"{where}: const")
-            return emit_const(rule.const, target, naming), none, False
+            return None, emit_const(rule.const, target, naming)
         if rule.ref:
             self._check_reference(rule, target, where)
-            return emit_ref(rule.ref, target, naming), none, False
+            return None, emit_ref(rule.ref, target, naming)
         maker = self._maker(rule, target, naming, where)
         if not rule.create:
             self._check_type(maker, target, rule, where)
-        return maker_emit(maker, target, naming), maker.reads, maker.takes_all
+        return maker, maker_emit(maker, target, naming)
 
     def _maker(self, rule: Rule, target: Target, naming: Naming, where: str) -> Maker:
         name = rule.maker or target.type

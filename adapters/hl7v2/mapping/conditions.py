@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from adapters.hl7v2.mapping.errors import TablesError
-from adapters.hl7v2.mapping.frames import Frame, below, leaf
+from adapters.hl7v2.mapping.frames import Frame, Parts, below, is_valued, leaf
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source, parse_source
 from schemas.expression import ExpressionError, compile_expression
 from schemas.expression_syntax import parse
-from schemas.expression_tree import Compare, Every, Function, Node
+from schemas.expression_tree import Compare, Every, Function, Node, Value, Valued
 
 _BLANKS: Final = frozenset({""})
 _SEGMENT_LETTERS: Final = 3
@@ -77,11 +77,8 @@ def _field_texts(source: Source, *, is_indexed: bool) -> Callable[[Frame], Seque
         repetitions = view.repetitions(field)
         if not component:
             # a field stands for one value in each repetition, as it does for `count`
-            return (
-                [leaf(one, 1, 1) or next(iter(_first(one)), "") for one in repetitions]
-                if not only
-                else [leaf(one, 1, 1) for one in repetitions[only - 1 : only]]
-            )
+            chosen = repetitions[only - 1 : only] if only else repetitions
+            return [_comparable(one, 0) for one in chosen]
         chosen = repetitions[only - 1 : only] if only else repetitions
         return [leaf(one, component, subcomponent) for one in chosen]
 
@@ -96,9 +93,89 @@ def compile_condition(text: str, where: str) -> tuple[Test, FramePaths]:
     """Compile a condition; the paths say what it looks at. Raises `TablesError` with a caret under the place."""
     paths = FramePaths(where)
     try:
-        return compile_expression(text, paths), paths
+        test = compile_expression(text, paths)
+        return _quick(parse(text), where) or test, paths
     except ExpressionError as err:
         raise TablesError(f"{where}: when: {err}") from None
+
+
+def _quick(node: Node, where: str) -> Test | None:
+    """A shorter way to the same answer for the usual tests; None where there is none."""
+    match node:
+        case Every(parts):
+            tests = [_quick(part, where) for part in parts]
+            first, *others = tests
+            if first is None or len(others) != 1 or others[0] is None:
+                return None
+            second = others[0]
+            return lambda frame: first(frame) and second(frame)
+        case Valued() | Compare():
+            source = _quick_source(node.value, where)
+            if source is None:
+                return None
+            test = _quick_test(node, source)
+            if test is None or not node.is_negated:
+                return test
+            return lambda frame: not test(frame)
+    return None
+
+
+def _quick_source(value: Value, where: str) -> Source | None:
+    if value.function is not Function.VALUES or len(value.path) == _SEGMENT_LETTERS:
+        return None
+    source = parse_source(value.path, where)
+    is_quick = source.kind is Kind.RELATIVE or (source.kind is Kind.FIELD and "[" not in value.path)
+    return source if is_quick and not source.subcomponent else None
+
+
+def _quick_test(node: Valued | Compare, source: Source) -> Test | None:
+    component = source.component
+    if isinstance(node, Compare):
+        texts = frozenset(one for one in node.literals if isinstance(one, str))
+        if len(texts) != len(node.literals):
+            return None
+        if source.kind is Kind.RELATIVE:
+            return lambda frame: any(
+                one in texts for one in _texts(frame.parts or [], component, 0)
+            )
+        return _field_test(source, lambda parts: _comparable(parts, component) in texts)
+    if source.kind is Kind.RELATIVE:
+        return lambda frame: _has(frame.parts or [], component)
+    return _field_test(source, lambda parts: _has(parts, component))
+
+
+def _comparable(parts: Parts, component: int) -> str:
+    text = leaf(parts, component, 0)
+    return text if text or component else next(iter(_first(parts)), "")
+
+
+def _has(parts: Parts, component: int) -> bool:
+    if not component:
+        return is_valued(parts)
+    if component > len(parts):
+        return False
+    part = parts[component - 1]
+    return bool(part) if isinstance(part, str) else any(part)
+
+
+def _field_test(source: Source, test: Callable[[Parts], bool]) -> Test:
+    segment, field = source.segment, source.field
+
+    def find(frame: Frame) -> bool:
+        view = frame.view
+        if view.name != segment:
+            other = frame.env.nearest(view, segment)
+            if other is None:
+                return False
+            view = other
+        repetitions = view.cut.get(field)
+        if repetitions is None:
+            repetitions = view.repetitions(field)
+        if len(repetitions) == 1:
+            return test(repetitions[0])
+        return any(test(one) for one in repetitions)
+
+    return find
 
 
 def constants_of(text: str) -> dict[str, frozenset[str]]:

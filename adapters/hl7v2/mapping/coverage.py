@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from adapters.hl7v2.mapping.frames import Env, Mark, Parts, View
-from adapters.hl7v2.mapping.protocol import IssueCode, Severity
+from adapters.hl7v2.mapping.frames import MAX_ISSUES, Env, Mark, Parts, View
+from adapters.hl7v2.mapping.protocol import Issue, IssueCode, Severity
 
 _ALL: Final = (0, 0)
 _DELIMITERS: Final = 2
 MAX_REMEMBERED: Final = 4_096
-Covered = tuple[bool, Mapping[int, frozenset[tuple[int, int]]]]
-"""Whether all of the field is read; leaves by repetition, 0 for each."""
+Covered = tuple[bool, bool, Mapping[int, frozenset[tuple[int, int]]]]
+"""Whether all of the field is read; whether its first leaf is; leaves by repetition, 0 for each."""
+_NOT_COVERED: Final[Covered] = (False, False, {})
 
 
 class Coverage:
@@ -21,6 +22,7 @@ class Coverage:
     def __init__(self, reasons: Mapping[str, Mapping[str, str]]) -> None:
         self._reasons = reasons
         """By segment and address: why it is left out on purpose."""
+        self._issues: dict[tuple[str, int], Issue] = {}
         self._known: dict[frozenset[Mark], dict[int, Covered]] = {}
 
     def report(self, env: Env, known_segments: frozenset[str]) -> None:
@@ -38,14 +40,24 @@ class Coverage:
                 for address in self._unread(view):
                     counts[address] = counts.get(address, 0) + 1
         for address, count in counts.items():
-            reason = self._reason(address)
-            times = f"{count} times" if count > 1 else ""
-            env.issue(
-                Severity.INFORMATION,
-                IssueCode.UNMAPPED_FIELD,
-                address,
-                detail="; ".join(one for one in (reason, times) if one),
-            )
+            issue = self._issues.get((address, count)) or self._issue(address, count)
+            if len(env.issues) < MAX_ISSUES:
+                env.issues.append(issue)
+            else:
+                env.left_out += 1
+
+    def _issue(self, address: str, count: int) -> Issue:
+        if len(self._issues) >= MAX_REMEMBERED:
+            self._issues.clear()
+        reason = self._reason(address)
+        times = f"{count} times" if count > 1 else ""
+        made = self._issues[address, count] = Issue(
+            severity=Severity.INFORMATION,
+            code=IssueCode.UNMAPPED_FIELD,
+            where=address,
+            detail="; ".join(one for one in (reason, times) if one),
+        )
+        return made
 
     def _reason(self, address: str) -> str:
         reasons = self._reasons.get(address[:3])
@@ -58,14 +70,20 @@ class Coverage:
         return ""
 
     def _unread(self, view: View) -> Iterator[str]:
-        fields = view.segment.fields
+        fields, cut = view.fields, view.cut
         start = _DELIMITERS + 1 if view.name == "MSH" else 1
         covered = self._covered(view.marks)
         for field in range(start, len(fields)):
             if not fields[field]:
                 continue
-            is_all, leaves = covered.get(field, (False, {}))
-            if not is_all:
+            is_all, reads_first, leaves = covered.get(field, _NOT_COVERED)
+            if is_all:
+                continue
+            if reads_first:
+                found = cut.get(field) or view.repetitions(field)
+                if len(found) != 1 or len(found[0]) != 1 or not isinstance(found[0][0], str):
+                    yield from _leaves(view, field, leaves)
+            else:
                 yield from _leaves(view, field, leaves)
 
     def _covered(self, marks: set[Mark]) -> dict[int, Covered]:
@@ -85,6 +103,7 @@ def _summed(marks: set[Mark]) -> dict[int, Covered]:
     return {
         field: (
             _ALL in repetitions.get(0, ()),
+            any((1, n) in repetitions.get(i, ()) for n in (0, 1) for i in (0, 1)),
             {number: frozenset(leaves) for number, leaves in repetitions.items()},
         )
         for field, repetitions in fields.items()

@@ -220,9 +220,9 @@ def compile_mapper(tables: Tables, structures: StructureReader | None = None) ->
 
 
 def _standard_structures() -> StructureReader:
-    from adapters.hl7v2.mapping.structure import Structures
-
-    return cast("StructureReader", Structures.load())
+    return cast(
+        "StructureReader", import_module("adapters.hl7v2.mapping.structure").Structures.load()
+    )
 
 
 @lru_cache(maxsize=1)

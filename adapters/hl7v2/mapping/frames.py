@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from adapters.hl7v2.codec import Message
+from adapters.hl7v2.codec.delimiters import Delimiters
 from adapters.hl7v2.codec.errors import CharsetError
 from adapters.hl7v2.codec.message import Component
 from adapters.hl7v2.codec.segment import Segment
@@ -17,6 +20,7 @@ from adapters.hl7v2.mapping.protocol import (
     Resource,
     Severity,
 )
+from adapters.hl7v2.mapping.sources import Source
 from schemas.errors import MeshError
 
 Parts = list[Component]
@@ -53,7 +57,9 @@ class Scope:
 class View:
     """A segment of the message, its fields cut when they are asked for."""
 
-    __slots__ = ("_cut", "env", "marks", "name", "number", "position", "scope", "segment")
+    __slots__ = (
+        "cut", "env", "fields", "marks", "name", "number", "position", "scope", "segment",
+    )  # fmt: skip
 
     def __init__(
         self, env: Env, segment: Segment, scope: Scope, position: int, number: int
@@ -65,27 +71,51 @@ class View:
         self.position = position
         self.number = number
         self.marks: set[Mark] = set()
-        self._cut: dict[int, list[Parts]] = {}
+        self.cut: dict[int, list[Parts]] = {}
+        """Repetitions by field, as far as they were asked for."""
+        try:
+            self.fields = segment.fields
+        except MeshError as err:
+            self.fields = []
+            env.issue(Severity.ERROR, IssueCode.BAD_VALUE, self.address, detail=err.code)
 
     def repetitions(self, field: int) -> list[Parts]:
         """A field's repetitions, trimmed; nulls and spaces are empty. What cannot be read is empty and an issue."""
-        cut = self._cut.get(field)
+        cut = self.cut.get(field)
         if cut is None:
-            try:
-                cut = self.env.message.parts(self.segment, field)
-                for repetition in cut:
-                    _clean(repetition)
-            except MeshError as err:
+            fields = self.fields
+            raw = fields[field] if field < len(fields) else b""
+            if not raw:
                 cut = []
-                code = IssueCode.CHARSET if isinstance(err, CharsetError) else IssueCode.BAD_VALUE
-                self.env.issue(Severity.ERROR, code, f"{self.address}-{field}", detail=err.code)
-            self._cut[field] = cut
+            elif self.env.is_special(raw) is None:
+                cut = [[raw.decode("ascii")]]
+            else:
+                cut = self._read(field)
+            self.cut[field] = cut
+        return cut
+
+    def _read(self, field: int) -> list[Parts]:
+        try:
+            cut = self.env.message.parts(self.segment, field)
+        except MeshError as err:
+            code = IssueCode.CHARSET if isinstance(err, CharsetError) else IssueCode.BAD_VALUE
+            self.env.issue(Severity.ERROR, code, f"{self.address}-{field}", detail=err.code)
+            return []
+        for repetition in cut:
+            _clean(repetition)
         return cut
 
     @property
     def address(self) -> str:
         """`OBX[3]`; `PID` when it is the first."""
         return self.name if self.number == 1 else f"{self.name}[{self.number}]"
+
+
+@lru_cache(maxsize=256)
+def _special(marks: Delimiters) -> Callable[[bytes], object]:
+    """Finds what makes a field more than a trimmed ASCII text: delimiters, quotes, control and other bytes."""
+    delimiters = b"".join((marks.component, marks.repetition, marks.escape, marks.subcomponent))
+    return re.compile(rb'[\x00-\x1f"\x7f-\xff' + re.escape(delimiters) + rb"]|\A | \Z").search
 
 
 def _clean(parts: Parts) -> None:
@@ -165,13 +195,14 @@ class Env:
     """One message being mapped."""
 
     __slots__ = (
-        "context", "created", "entries", "has_gaps", "issues", "left_out", "links", "message", "origins",
+        "context", "created", "entries", "has_gaps", "is_special", "issues", "left_out", "links", "message", "origins",
         "resources", "spot", "views",
     )  # fmt: skip
 
     def __init__(self, message: Message, context: MapContext) -> None:
         self.message = message
         self.context = context
+        self.is_special = _special(message.delimiters)
         self.views: dict[str, list[View]] = {}
         self.entries: list[Entry] = []
         self.resources: dict[str, list[Entry]] = {}
@@ -242,7 +273,8 @@ class Frame:
     """Where a rule stands: a segment, or a value in it, and what is being filled."""
 
     __slots__ = (
-        "component", "entry", "env", "field", "labels", "out", "parts", "repetition", "subcomponent", "view",
+        "component", "entry", "env", "field", "labels", "out", "parts", "repetition", "source",
+        "subcomponent", "view",
     )  # fmt: skip
 
     def __init__(
@@ -267,21 +299,25 @@ class Frame:
         self.component = component
         self.subcomponent = subcomponent
         self.labels: dict[object, dict[str, Json]] | None = None
+        self.source: Source | None = None
+        """What the rule that runs reads, for its address."""
 
     @property
     def address(self) -> str:
         """`OBX[3]-5[2].1`, for issues and origins."""
-        text = self.view.address
-        if not self.field:
+        text, source = self.view.address, self.source
+        field, repetition = self.field, self.repetition
+        numbers = [one for one in (self.component, self.subcomponent) if one]
+        if source is not None:
+            if self.parts is None:
+                field, repetition = source.field, source.repetition
+            numbers = [*numbers, *(one for one in (source.component, source.subcomponent) if one)]
+        if not field:
             return text
-        text += f"-{self.field}"
-        if self.repetition > 1:
-            text += f"[{self.repetition}]"
-        if self.component:
-            text += f".{self.component}"
-        if self.subcomponent:
-            text += f".{self.subcomponent}"
-        return text
+        text += f"-{field}"
+        if repetition > 1:
+            text += f"[{repetition}]"
+        return ".".join([text, *map(str, numbers[:2])])
 
 
 Step = Callable[[Frame], None]

@@ -31,7 +31,9 @@ _DNS: Final = re.compile(
 )
 _INTEGER: Final = re.compile(r"[+-]?\d{1,10}(?:\.0*)?\Z", re.ASCII)
 _HL7_TABLE: Final = re.compile(r"HL7(\d{4})\Z")
-_RANGE: Final = re.compile(r"\s*([+-]?\d*\.?\d+)\s*(?:-|to|–)\s*([+-]?\d*\.?\d+)\s*\Z", re.ASCII)
+_RANGE: Final = re.compile(
+    r"\s*([+-]?\d*\.?\d+)\s*(?:-|to|\u2013)\s*([+-]?\d*\.?\d+)\s*\Z", re.ASCII
+)
 _MIME: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+\Z")
 _LARGEST: Final = 2**31 - 1
 V2: Final = "http://terminology.hl7.org/CodeSystem/v2-"
@@ -111,7 +113,7 @@ def _base64(text: str, frame: Frame) -> Json:
 
 
 def oid_uri(text: str, frame: Frame) -> Json:
-    """`urn:oid:…`"""
+    """An OID as a uri."""
     found = _OID.match(text)
     if found is None:
         raise ValueError("no OID")

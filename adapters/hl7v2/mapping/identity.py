@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from typing import Final, cast
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from adapters.hl7v2.mapping.frames import Entry, Env, Frame, leaf
 from adapters.hl7v2.mapping.programs import ResourceProgram
@@ -25,7 +25,9 @@ def stable_id(tenant: str, kind: str, *parts: str) -> str:
     """A UUIDv5 in the tenant's namespace."""
     name = _SEPARATOR.join((kind, *parts)).encode("utf-8", "surrogatepass")
     digest = hashlib.sha1(_namespace(tenant) + name, usedforsecurity=False).digest()
-    return str(UUID(bytes=digest[:16], version=5))
+    text = digest.hex()
+    variant = "89ab"[digest[8] >> 4 & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 class Identities:

@@ -14,7 +14,7 @@ from adapters.hl7v2.mapping.coding import (
     plain_coding,
     replace_coding,
 )
-from adapters.hl7v2.mapping.frames import Entry, Frame, Parts, leaf
+from adapters.hl7v2.mapping.frames import Entry, Frame, leaf
 from adapters.hl7v2.mapping.functions import CODED, FUNCTIONS, Function, TextFunction, ValueFunction
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.targets import VALUE
@@ -99,22 +99,10 @@ def document_maker(
 ) -> Maker:
     """The maker of a data type document."""
 
-    def make(frame: Frame) -> Json:
-        out: dict[str, Json] = {}
-        frame.out = out
+    def primitive(frame: Frame) -> Json:
+        frame.out = {}
         run(frame)
-        if is_primitive:
-            return _primitive(out.get(VALUE), frame)
-        if lookup is not None:
-            found = _replaced(lookup, out, frame)
-            if found is None:
-                return None
-            out = found
-        if system and out:
-            give_system(out, target, system)
-        return out or None
-
-    def _primitive(value: Json, frame: Frame) -> Json:
+        value = frame.out.get(VALUE)
         if lookup is None or not isinstance(value, str):
             return value
         coded = lookup.find(value, frame)
@@ -122,23 +110,41 @@ def document_maker(
             return None
         return value if is_kept(coded) else coded.code
 
-    def _replaced(lookup: Lookup, out: dict[str, Json], frame: Frame) -> dict[str, Json] | None:
-        text = leaf(cast("Parts", frame.parts), 1, 1)
-        if not text:
-            return out
-        coded = lookup.find(text, frame)
-        if coded is None:
-            return None
-        if is_kept(coded):
-            if target == "CodeableConcept" and out and "text" not in out:
-                codings = out.get("coding")
-                first = codings[0] if isinstance(codings, list) and codings else None
-                display = first.get("display") if isinstance(first, dict) else None
-                out["text"] = display or text
-            return out
-        return replace_coding(out, coded, target, keeps_original=lookup.keeps_original)
+    def plain(frame: Frame) -> Json:
+        frame.out = {}
+        run(frame)
+        return frame.out or None
 
-    return Maker(gives=frozenset({target}), reads=reads, value=make, is_document=True)
+    def coded(frame: Frame) -> Json:
+        frame.out = {}
+        run(frame)
+        out = frame.out if lookup is None else _replaced(lookup, target, frame.out, frame)
+        if system and out:
+            give_system(out, target, system)
+        return out or None
+
+    value = primitive if is_primitive else coded if lookup or system else plain
+    return Maker(gives=frozenset({target}), reads=reads, value=value, is_document=True)
+
+
+def _replaced(
+    lookup: Lookup, target: str, out: dict[str, Json], frame: Frame
+) -> dict[str, Json] | None:
+    """A coded value with the row of its first code in the coding's place."""
+    text = leaf(frame.parts or [], 1, 1)
+    if not text:
+        return out
+    coded = lookup.find(text, frame)
+    if coded is None:
+        return None
+    if not is_kept(coded):
+        return replace_coding(out, coded, target, keeps_original=lookup.keeps_original)
+    if target == "CodeableConcept" and out and "text" not in out:
+        codings = out.get("coding")
+        first = codings[0] if isinstance(codings, list) and codings else None
+        display = first.get("display") if isinstance(first, dict) else None
+        out["text"] = display or text
+    return out
 
 
 def creating_maker(run: Run, kind: str, reads: Leaves) -> Maker:

@@ -134,7 +134,8 @@ def _frame_of(frame: Frame, read: Read, view: View, repetition: int, parts: Part
     )
 
 
-def _refused(frame: Frame, naming: Naming, err: Exception) -> None:
+def refuse(frame: Frame, naming: Naming, err: Exception) -> None:
+    """Say that a rule could not read a value."""
     frame.env.issue(
         Severity.ERROR, IssueCode.BAD_VALUE, frame.address, rule=naming.rule, detail=_reason(err)
     )
@@ -178,7 +179,7 @@ def emit_text(function: TextFunction, target: Target, naming: Naming) -> Emit:
         try:
             value = function(text, at)
         except (MeshError, ValueError) as err:
-            _refused(_frame_of(frame, read, view, repetition, parts), naming, err)
+            refuse(_frame_of(frame, read, view, repetition, parts), naming, err)
             return False
         if value is None or value == "":
             return False
@@ -205,7 +206,7 @@ def emit_value(
         try:
             value = function(at)
         except (MeshError, ValueError) as err:
-            _refused(at, naming, err)
+            refuse(at, naming, err)
             return False
         if value is None or value == "":
             return False
@@ -378,6 +379,7 @@ __all__ = [
     "maker_emit",
     "nearest_entry",
     "offset",
+    "refuse",
     "with_default",
     "write_reference",
     "write_value",

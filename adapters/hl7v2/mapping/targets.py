@@ -43,10 +43,10 @@ class _Key:
     """An element that is no list."""
 
     name: str
-    others: tuple[str, ...]
+    others: frozenset[str]
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
-        if self.others:
+        if self.others and not self.others.isdisjoint(into):
             _clear(into, self.others, frame)
         inner = into.get(self.name)
         if inner is None:
@@ -54,7 +54,7 @@ class _Key:
         return cast("Object", inner)
 
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
-        if self.others:
+        if self.others and not self.others.isdisjoint(into):
             _clear(into, self.others, frame)
         old = into.get(self.name)
         if isinstance(old, dict) and isinstance(value, dict):
@@ -184,8 +184,8 @@ def _list(into: Object, name: str) -> list[Json]:
     return cast("list[Json]", found)
 
 
-def _clear(into: Object, others: tuple[str, ...], frame: Frame) -> None:
-    for name in others:
+def _clear(into: Object, others: frozenset[str], frame: Frame) -> None:
+    for name in sorted(others):
         if name in into:
             del into[name]
             frame.env.issue(
@@ -309,7 +309,9 @@ def _step(
     if has_index and not element.is_list:
         raise TablesError(f"{where}: {name} is no list: leave out the index")
     if not has_index:
-        return _Key(name, shapes.others(kind, element) if kind in shapes.types else ())
+        return _Key(
+            name, frozenset(shapes.others(kind, element)) if kind in shapes.types else frozenset()
+        )
     if found["url"] is not None:
         if element.type != "Extension":
             raise TablesError(f"{where}: only extensions are found by url")

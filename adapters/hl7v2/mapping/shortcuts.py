@@ -1,0 +1,210 @@
+"""Shorter ways for the usual rules: one source, read directly. They do what `rules` does, without its generality.
+
+When origins are asked for, the general way is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapters.hl7v2.mapping.conditions import Test
+from adapters.hl7v2.mapping.frames import Frame, Mark, Parts, Step, below, is_valued
+from adapters.hl7v2.mapping.functions import FUNCTIONS, TextFunction, ValueFunction
+from adapters.hl7v2.mapping.makers import Leaves, Maker
+from adapters.hl7v2.mapping.protocol import Json
+from adapters.hl7v2.mapping.rules import Naming, offset, refuse
+from adapters.hl7v2.mapping.sources import EVERY, Kind, Source
+from adapters.hl7v2.mapping.targets import Key, Target
+from schemas.errors import MeshError
+
+Pick = Callable[[Parts], str]
+_IDENTITY = FUNCTIONS["string"].text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """A rule that a shortcut may carry out."""
+
+    source: Source
+    target: Target
+    naming: Naming
+    test: Test | None
+    general: Step
+
+
+def shortcut(plain: Plain, maker: Maker, segment: str) -> Step | None:
+    """The short way of a rule without a default whose condition is not about a repetition; None when there is none."""
+    source = plain.source
+    if maker.takes_all or source.kind is Kind.PARAMETER:
+        return None
+    if source.kind is Kind.FIELD and source.segment != segment:
+        return None
+    if maker.text is not None:
+        if source.kind is Kind.RELATIVE:
+            return _relative_text(plain, maker.text)
+        return None if source.repetition == EVERY else _field_text(plain, maker.text, maker.reads)
+    if maker.is_document and maker.value is not None:
+        if source.kind is Kind.RELATIVE:
+            return None
+        return _field_document(plain, maker.value, maker.reads)
+    return None
+
+
+def _pick(source: Source) -> Pick:
+    """Reads the leaf that a source names."""
+    at, inner = (source.component or 1) - 1, (source.subcomponent or 1) - 1
+
+    def pick(parts: Parts) -> str:
+        if at >= len(parts):
+            return ""
+        part = parts[at]
+        if isinstance(part, str):
+            return "" if inner else part
+        return part[inner] if inner < len(part) else ""
+
+    return pick
+
+
+def _writer(target: Target, source: Source) -> Callable[[Frame, Json], object]:
+    name = target.is_plain
+    write, needs_key = target.write, target.needs_key
+    key: Key = (source.component,)
+    if name and target.element is not None and target.element.is_primitive:
+
+        def put(frame: Frame, value: Json) -> object:
+            frame.out[name] = value
+            return None
+
+        return put
+    if not needs_key:
+        return lambda frame, value: write(frame, value, ())
+    if source.kind is Kind.RELATIVE:
+        return lambda frame, value: write(frame, value, key)
+    field, repetition = source.field, source.repetition
+    return lambda frame, value: write(frame, value, (frame.view.position, field, repetition))
+
+
+def constant_shortcut(plain: Plain, constant: Json) -> Step | None:
+    """The short way of a constant that stands for a valued leaf of a data type; None when there is none."""
+    source, test, general, target = plain.source, plain.test, plain.general, plain.target
+    if source.kind is not Kind.RELATIVE or isinstance(constant, dict | list):
+        return None
+    component, subcomponent, put = source.component, source.subcomponent, _writer(target, source)
+
+    def step(frame: Frame) -> None:
+        if not is_valued(below(frame.parts or [], component, subcomponent)):
+            return
+        if frame.env.origins is not None:
+            general(frame)
+        elif test is None or test(frame):
+            put(frame, constant)
+
+    return step
+
+
+def _relative_text(plain: Plain, function: TextFunction) -> Step:
+    source, test, general = plain.source, plain.test, plain.general
+    pick, put, naming = _pick(source), _writer(plain.target, source), plain.naming
+    is_identity = function is _IDENTITY
+
+    def step(frame: Frame) -> None:
+        text = pick(frame.parts or [])
+        if not text or (test is not None and not test(frame)):
+            return
+        if frame.env.origins is not None:
+            general(frame)
+            return
+        if is_identity:
+            put(frame, text)
+            return
+        frame.source = source
+        try:
+            value = function(text, frame)
+        except (MeshError, ValueError) as err:
+            refuse(frame, naming, err)
+            return
+        if value is not None and value != "":
+            put(frame, value)
+
+    return step
+
+
+def _field_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
+    source, test, general = plain.source, plain.test, plain.general
+    pick, put, naming = _pick(source), _writer(plain.target, source), plain.naming
+    mark = Mark(source.field, source.repetition, offset(reads, source))
+    field, at = source.field, source.repetition - 1
+
+    def step(frame: Frame) -> None:
+        view = frame.view
+        found = view.cut.get(field)
+        if found is None:
+            found = view.repetitions(field)
+        if len(found) <= at or (test is not None and not test(frame)):
+            return
+        if frame.env.origins is not None:
+            general(frame)
+            return
+        view.marks.add(mark)
+        text = pick(found[at])
+        if not text:
+            return
+        frame.source = source
+        try:
+            value = function(text, frame)
+        except (MeshError, ValueError) as err:
+            refuse(frame, naming, err)
+            return
+        if value is not None and value != "":
+            put(frame, value)
+
+    return step
+
+
+def _field_document(plain: Plain, function: ValueFunction, reads: Leaves) -> Step:
+    source, test, general, target = plain.source, plain.test, plain.general, plain.target
+    mark = Mark(source.field, source.repetition, offset(reads, source))
+    field, only, naming = source.field, source.repetition, plain.naming
+    component, subcomponent = source.component, source.subcomponent
+
+    def step(frame: Frame) -> None:
+        view = frame.view
+        found = view.cut.get(field)
+        if found is None:
+            found = view.repetitions(field)
+        if len(found) < only or not found or (test is not None and not test(frame)):
+            return
+        env = frame.env
+        if env.origins is not None:
+            general(frame)
+            return
+        view.marks.add(mark)
+        number = only or 1
+        for parts in found if only == EVERY else found[only - 1 : only]:
+            value_parts = below(parts, component, subcomponent) if component else parts
+            if is_valued(value_parts):
+                at = Frame(
+                    env,
+                    frame.entry,
+                    view,
+                    frame.out,
+                    value_parts,
+                    field,
+                    number,
+                    component,
+                    subcomponent,
+                )
+                try:
+                    value = function(at)
+                except (MeshError, ValueError) as err:
+                    refuse(at, naming, err)
+                    value = None
+                if value is not None:
+                    target.write(frame, value, (view.position, field, number))
+            number += 1
+
+    return step
+
+
+__all__ = ["Plain", "constant_shortcut", "shortcut"]
