@@ -12,6 +12,10 @@ from adapters.hl7v2.codec import Message
 from adapters.hl7v2.mapping.structure import Group, Structures
 
 STRUCTURES = Structures.load()
+NAMES = [
+    *("PID", "PV1", "NK1", "ORC", "OBR", "OBX", "NTE", "SPM", "AL1", "IN1"),
+    *("AIS", "RXE", "ZZZ", "MSH", "FT1", "DSC", "TQ1", "PRT"),
+]
 
 
 def message(kind: str, *segments: str) -> Message:
