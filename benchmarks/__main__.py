@@ -10,6 +10,7 @@ BENCHMARKS = (
     "bodies",
     "hl7v2_parse",
     "fhirpath",
+    "fhir_codec",
     "transport",
     "subjects",
     "group_commit",

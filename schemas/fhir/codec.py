@@ -16,8 +16,9 @@ from google.protobuf.message import DecodeError, Message
 
 from schemas.fhir.catalogue import Catalogue, catalogue
 from schemas.fhir.decoder import decoder
-from schemas.fhir.encoder import CannotCarry, Encoder, resource_type_of
+from schemas.fhir.encoder import Encoder, resource_type_of
 from schemas.fhir.errors import MalformedFhir, UnknownFhirType
+from schemas.fhir.fallback import CannotCarry, FallBack
 from schemas.fhir.release import Release
 from schemas.fhir.text import canonical, may_hold_negative_zero, parse_object
 
@@ -32,19 +33,6 @@ class BodyCodec(Enum):
     def media_type(self) -> str:
         """The media type, without parameters."""
         return f"application/fhir+{self.value}"
-
-
-class FallBack(Enum):
-    """Why a document travels as JSON: the codes of a counter."""
-
-    UNKNOWN_TYPE = "unknown_type"
-    """The release has no such resource type, or the document names none."""
-    NEGATIVE_ZERO = "negative_zero"
-    """It holds (or seems to hold) the integer -0."""
-    TOO_DEEP = "too_deep"
-    """It is nested deeper than protobuf's parsers go."""
-    NOT_IDENTICAL = "not_identical"
-    """Verification found a difference, e.g. because of a key that stands twice."""
 
 
 class Encoded(NamedTuple):
@@ -104,7 +92,9 @@ class FhirCodec:
         misfits, careful = encoder.misfits, encoder.careful
         try:
             body = encoder.encode(name, raw)
-        except (CannotCarry, RecursionError):
+        except CannotCarry as cannot:
+            return self._as_json(raw, cannot.reason)
+        except RecursionError:
             return self._as_json(raw, FallBack.TOO_DEEP)
         if verify and not self._identical(name, body, raw):
             return self._as_json(raw, FallBack.NOT_IDENTICAL)

@@ -10,17 +10,15 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from schemas.fhir.careful import CarefulFitter, Fitted
 from schemas.fhir.catalogue import Catalogue
+from schemas.fhir.fallback import CannotCarry, FallBack
 from schemas.fhir.strict import Base64, strict_types
-from schemas.fhir.text import Json, Number, parse, parse_object, write
+from schemas.fhir.text import Json, parse, parse_object, write
 
 MAX_DEPTH: Final = 100
 """Messages in messages, the limit of protobuf's parsers. A resource in a box starts at 0 again."""
 
+_NUMBER_STARTS: Final = b"-0123456789"
 _FIRST_KEY: Final = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
-
-
-class CannotCarry(Exception):
-    """Protobuf cannot carry the document exactly. Stays within this package: the caller sends JSON."""
 
 
 class _Typed(msgspec.Struct, rename="camel"):
@@ -73,7 +71,10 @@ class Encoder:
             return self.encode_carefully(name, parse_object(raw))
         fields = msgspec.to_builtins(struct, builtin_types=(bytes,), enc_hook=self._carried)
         del fields["resourceType"]
-        body = _serialised(kind.message, fields)
+        try:
+            body = _serialised(kind.message, fields)
+        except (TypeError, ValueError):  # no number where a decimal belongs, or one for a resource
+            return self.encode_carefully(name, parse_object(raw))
         if raw.count(b"{") > MAX_DEPTH:
             _check_depth(kind.message, body)
         return body
@@ -87,7 +88,7 @@ class Encoder:
         """`encode` for a parsed document, which it takes apart, with a place for what the schema does not know."""
         self.careful += 1
         if document.pop("resourceType", None) != name:
-            raise CannotCarry("more than one resourceType")
+            raise CannotCarry(FallBack.TWO_TYPES)
         kind = self._types.get(name) or self._load(name)
         body = _serialised(kind.message, self._fitter.fit(name, document))
         _check_depth(kind.message, body)
@@ -95,12 +96,11 @@ class Encoder:
 
     def _carried(self, value: object) -> object:
         """What the message's constructor takes for a type of ours."""
-        if isinstance(value, Number):
-            return str(value)
+        if isinstance(value, msgspec.Raw):
+            text = bytes(value)
+            return text.decode() if text[0] in _NUMBER_STARTS else self._box(text)
         if isinstance(value, Base64):
             return bytes(value)
-        if isinstance(value, msgspec.Raw):
-            return self._box(bytes(value))
         raise TypeError(f"the strict structs hold no {type(value).__name__}")
 
     def _box(self, raw: bytes) -> dict[str, object]:
@@ -123,14 +123,14 @@ def _serialised(message: type[Message], fields: Fitted) -> bytes:
     try:
         return message(**fields).SerializeToString()
     except EncodeError:
-        raise CannotCarry("nested too deep") from None
+        raise CannotCarry(FallBack.TOO_DEEP) from None
 
 
 def _check_depth(message: type[Message], body: bytes) -> None:
     try:
         message.FromString(body)
     except DecodeError:
-        raise CannotCarry("nested too deep") from None
+        raise CannotCarry(FallBack.TOO_DEEP) from None
 
 
-__all__ = ["MAX_DEPTH", "CannotCarry", "Encoder", "resource_type_of"]
+__all__ = ["MAX_DEPTH", "Encoder", "resource_type_of"]

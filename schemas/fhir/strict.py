@@ -1,7 +1,8 @@
 """The fast way in: msgspec parses and checks a document in C, and refuses whatever protobuf would not carry exactly.
 
-What passes here fits the message's constructor as it is. What does not (null in a list, an unknown element, a wrong
-type, an empty list) is left to `schemas.fhir.careful`.
+What passes here fits the message's constructor as it is, but for decimals and resources, which stay `msgspec.Raw`,
+their text untouched. What does not pass (null in a list, an unknown element, a wrong type, an empty list) is left to
+`schemas.fhir.careful`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import binascii
 from base64 import b64encode
 from functools import cache
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import msgspec
 
 from schemas.fhir.catalogue import catalogue
 from schemas.fhir.release import Release
 from schemas.fhir.shapes import Kind, Slot
-from schemas.fhir.text import Number
 from schemas.fhir.typed import NAMESPACE, Family, struct_name
 
 INT32: Final = range(-(2**31), 2**31)
@@ -42,7 +42,7 @@ _NAMES: Final = {
     Kind.STRING: "str",
     Kind.BOOLEAN: "bool",
     Kind.INTEGER: "Int32",
-    Kind.DECIMAL: "Number",
+    Kind.DECIMAL: "Raw",
     Kind.BASE64: "Base64",
     Kind.RESOURCE: "Raw",
 }
@@ -58,20 +58,11 @@ def _annotate(slot: Slot) -> str | None:
     return f"Annotated[list[{'Text' if slot.kind is Kind.STRING else name}], SOME]"
 
 
-T = TypeVar("T")
-
-
-def _hold(kind: type[T], value: object) -> T | bytes | str:
-    if kind is Number:
-        if type(value) is Number:
-            return value
-        if type(value) is int:
-            return Number(value)
-    elif kind is Base64 and type(value) is str:
-        found = canonical_base64(value)
-        if found is not None:
-            return Base64(found)
-    raise ValueError("not carried")
+def _hold(_kind: type[Base64], value: object) -> Base64:
+    found = canonical_base64(value) if type(value) is str else None
+    if found is None:
+        raise ValueError("not carried as bytes")
+    return Base64(found)
 
 
 class StrictTypes:
@@ -83,7 +74,6 @@ class StrictTypes:
             "Annotated": Annotated,
             "Base64": Base64,
             "Int32": Annotated[int, msgspec.Meta(ge=INT32.start, le=INT32.stop - 1)],
-            "Number": Number,
             "SOME": _SOME,
             "Text": Annotated[str, _SOME],
         }
@@ -95,7 +85,7 @@ class StrictTypes:
         decoder = self._decoders.get(name)
         if decoder is None:
             struct = self._family.struct(name)
-            decoder = msgspec.json.Decoder(struct, float_hook=Number, dec_hook=_hold)
+            decoder = msgspec.json.Decoder(struct, dec_hook=_hold)
             self._decoders[name] = decoder
         return decoder
 

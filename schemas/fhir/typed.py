@@ -73,6 +73,7 @@ class Family:
             module=self._module.__name__,
             rename=keys,
             kw_only=True,
+            gc=False,  # trees without cycles
             forbid_unknown_fields=self._strict,
             tag_field="resourceType" if resource else None,
             tag=name if resource else None,
