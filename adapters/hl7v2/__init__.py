@@ -1,13 +1,17 @@
-"""HL7 v2 over MLLP: systems send messages here (`hl7v2.mllp-server`) and get them from here (`hl7v2.mllp-client`)."""
+"""HL7 v2: systems send messages here (`hl7v2.mllp-server`), get them from here (`hl7v2.mllp-client`), and messages get
+FHIR views (`hl7v2.to-fhir`).
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from adapters.contract import AdapterKind, Rights
+from adapters.contract import Adapter, AdapterKind, AdapterRuntime, Rights
 from adapters.hl7v2.client import MllpClient
 from adapters.hl7v2.config import MllpClientConfig, MllpServerConfig
 from adapters.hl7v2.server import MllpServer
+from adapters.hl7v2.views.config import ToFhirConfig
+from adapters.hl7v2.views.naming import DOMAINS
 from bus.events.rights import consumer_rights, receipt_rights
 from schemas.subjects import SiteId
 
@@ -22,6 +26,18 @@ def _server_rights(config: MllpServerConfig, site: SiteId) -> Rights:
 def _client_rights(config: MllpClientConfig, site: SiteId) -> Rights:
     own = consumer_rights(site, config.name)
     return Rights(publish=own.publish, subscribe=(*config.subscribe, *own.subscribe))
+
+
+def _view_rights(config: ToFhirConfig, site: SiteId) -> Rights:
+    own = consumer_rights(site, config.name)
+    views = tuple(f"evt.{site}.{domain}.*.*" for domain in DOMAINS)
+    return Rights(publish=(*views, *own.publish), subscribe=(*config.subscribe, *own.subscribe))
+
+
+def _view(config: ToFhirConfig, runtime: AdapterRuntime) -> Adapter:
+    from adapters.hl7v2.views.to_fhir import ToFhir  # noqa: PLC0415 - tables only where they are used
+
+    return ToFhir(config, runtime)
 
 
 MLLP_SERVER: Final = AdapterKind(
@@ -42,4 +58,13 @@ MLLP_CLIENT: Final = AdapterKind(
     addresses=lambda _config: (),
 )
 
-__all__ = ["MLLP_CLIENT", "MLLP_SERVER"]
+TO_FHIR: Final = AdapterKind(
+    kind="hl7v2.to-fhir",
+    summary="Gives raw HL7 v2 events a FHIR R4 view, by tables.",
+    config=ToFhirConfig,
+    rights=_view_rights,
+    build=_view,
+    addresses=lambda _config: (),
+)
+
+__all__ = ["MLLP_CLIENT", "MLLP_SERVER", "TO_FHIR"]

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from adapters.contract import Adapter, AdapterConfig, AdapterKind, AdapterRuntime, Condition, Health
 from adapters.fhir import CLIENT, RECEIVER
 from adapters.files import READER, WRITER
-from adapters.hl7v2 import MLLP_CLIENT, MLLP_SERVER
+from adapters.hl7v2 import MLLP_CLIENT, MLLP_SERVER, TO_FHIR
 from bus.clock import SystemClock
 from schemas import subjects
 from tests.ports import free_port
 from tests.unit.adapters.memory_events import MemoryEvents
-from tests.unit.adapters.parts import DEADLINE_S, SITE, runtime
+from tests.unit.adapters.parts import DEADLINE_S, SITE, in_memory, runtime
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ KINDS = {
             MLLP_CLIENT,
             lambda _: {"connect": f"127.0.0.1:{free_port()}", "subscribe": "evt.north.raw.hl7v2.>"},
         ),
+        Kind(TO_FHIR, lambda _: {"subscribe": "evt.north.raw.hl7v2.>"}),
         Kind(WRITER, lambda folder: {"folder": folder / "out", "subscribe": "evt.north.raw.>"}),
         Kind(READER, lambda folder: {"folder": folder / "in"}),
         Kind(
@@ -72,7 +73,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     settings = {"name": "unit", "kind": entry.kind.kind} | entry.settings(tmp_path)
     config: AdapterConfig = entry.kind.config.model_validate(settings)
     events = MemoryEvents()
-    return Bench(entry.kind, config, runtime(events, tmp_path / "own", clock=SystemClock()))
+    made = runtime(events, tmp_path / "own", clock=SystemClock(), records=in_memory())
+    return Bench(entry.kind, config, made)
 
 
 def test_kind_is_found_by_its_entry_point(bench: Bench) -> None:

@@ -10,14 +10,13 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import zstandard
 
 from bus.transport.protocol import Entry, KeyValue, Subscription
 from bus.transport.types import NotFound
-from schemas.errors import ConfigurationError, MeshError
+from schemas.errors import MeshError
 from schemas.keyed import keyed_hash
 from schemas.subjects import token
 
@@ -25,7 +24,6 @@ BUCKET: Final = "hl7v2-maps"
 HISTORY: Final = 32
 MAX_LAYER_BYTES: Final = 4 * 1024 * 1024
 """Of all files together, and of what is unpacked."""
-SUFFIXES: Final = (".yaml", ".csv")
 _PROOF_BYTES: Final = 32
 
 
@@ -36,7 +34,7 @@ class LayerRefused(MeshError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Shelved:
     """The tables that a site puts over the shipped ones."""
 
     files: Mapping[str, bytes] = field(repr=False)
@@ -48,23 +46,6 @@ class Layer:
     """In the bucket; 0: not written yet."""
 
 
-def read_folder(folder: Path) -> dict[str, bytes]:
-    """The files of a layer. Raises `ConfigurationError` when there are none, or too much."""
-    try:
-        found = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
-        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-    except OSError as error:
-        raise ConfigurationError(f"{folder}: {error.strerror}") from None
-    if not files:
-        raise ConfigurationError(f"{folder}: no tables; *.yaml and *.csv are read")
-    size = sum(map(len, files.values()))
-    if size > MAX_LAYER_BYTES:
-        raise ConfigurationError(
-            f"{folder}: {size} bytes of tables; at most {MAX_LAYER_BYTES} are taken"
-        )
-    return files
-
-
 class Shelf:
     """The layers of a site. `name` is the adapter whose tables they are."""
 
@@ -72,7 +53,7 @@ class Shelf:
         self._bucket = bucket
         self._hash = keyed_hash(site_key)
 
-    async def write(self, name: str, layer: Layer) -> int:
+    async def write(self, name: str, layer: Shelved) -> int:
         """Write over the revision that `layer` names; returns the new one. Raises `WrongRevision`."""
         body = zstandard.compress(
             json.dumps(
@@ -87,7 +68,7 @@ class Shelf:
         raw = self._proof(token(name), body) + body
         return await self._bucket.swap(name, raw, revision=layer.revision)
 
-    async def read(self, name: str) -> Layer:
+    async def read(self, name: str) -> Shelved:
         """The newest layer. Raises `NotFound`, `LayerRefused`."""
         entry = await self._bucket.get(token(name))
         if not entry.value:
@@ -95,7 +76,7 @@ class Shelf:
         return self._open(name, entry.value, entry.revision)
 
     async def follow(
-        self, name: str, changed: Callable[[Layer | LayerRefused | None], None]
+        self, name: str, changed: Callable[[Shelved | LayerRefused | None], None]
     ) -> Subscription:
         """Report the layer now, if there is one, and whenever it changes; None when it was taken away."""
 
@@ -107,7 +88,7 @@ class Shelf:
 
         return await self._bucket.watch(token(name), look)
 
-    def _open(self, name: str, raw: bytes, revision: int) -> Layer:
+    def _open(self, name: str, raw: bytes, revision: int) -> Shelved:
         proof, body = raw[:_PROOF_BYTES], raw[_PROOF_BYTES:]
         if not hmac.compare_digest(proof, self._proof(name, body)):
             raise LayerRefused(f"the layer of {name} was not written with the site's secret")
@@ -116,7 +97,7 @@ class Shelf:
                 body, max_output_size=2 * MAX_LAYER_BYTES
             )
             held = json.loads(unpacked)
-            return Layer(
+            return Shelved(
                 files={path: text.encode() for path, text in held["files"].items()},
                 author=held["author"],
                 reason=held["reason"],
@@ -130,4 +111,4 @@ class Shelf:
         return self._hash.digest(b"map-layer.", name.encode(), b".", body)[:_PROOF_BYTES]
 
 
-__all__ = ["BUCKET", "HISTORY", "MAX_LAYER_BYTES", "Layer", "LayerRefused", "Shelf", "read_folder"]
+__all__ = ["BUCKET", "HISTORY", "LayerRefused", "Shelf", "Shelved"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from adapters.contract import AdapterRuntime
 from bus.events.protocol import Events, ReceivedEvent
 from bus.telemetry.counters import Counters
+from bus.transport.memory import MemoryBroker
 from bus.transport.protocol import KeyValue
 from schemas.clock import Clock, FakeClock
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
@@ -22,6 +23,16 @@ DEADLINE_S = 20.0
 
 async def no_records(bucket: str) -> KeyValue:
     raise AssertionError(f"{bucket} was opened by an adapter that keeps nothing there")
+
+
+def in_memory(broker: MemoryBroker | None = None) -> Callable[[str], Awaitable[KeyValue]]:
+    """Opens buckets of a broker in this process."""
+    inside = broker or MemoryBroker()
+
+    async def opened(bucket: str) -> KeyValue:
+        return await (await inside.connect(name="records")).key_value(bucket)
+
+    return opened
 
 
 def runtime(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from adapters.hl7v2.views.shelf import BUCKET, Layer, LayerRefused, Shelf, read_folder
+from adapters.hl7v2.views.shelf import BUCKET, LayerRefused, Shelf, Shelved
 from bus.transport.memory import MemoryBroker
 from bus.transport.protocol import KeyValue
 from bus.transport.types import NotFound, WrongRevision
-from schemas.errors import ConfigurationError
 
 FILES = {"segments/pid.yaml": b"segment: PID[Patient]\n", "codes/Sex.csv": "source\nä\n".encode()}
 
@@ -26,8 +23,8 @@ def shelf(bucket: KeyValue) -> Shelf:
     return Shelf(bucket, b"s" * 32)
 
 
-def layer(files: dict[str, bytes] = FILES, *, revision: int = 0) -> Layer:
-    return Layer(
+def layer(files: dict[str, bytes] = FILES, *, revision: int = 0) -> Shelved:
+    return Shelved(
         files=files, author="engineer", reason="local sex codes", at_ms=1, revision=revision
     )
 
@@ -47,7 +44,7 @@ async def test_a_stale_write_is_refused(shelf: Shelf) -> None:
 
 
 async def test_changes_are_told_and_forgeries_refused(shelf: Shelf, bucket: KeyValue) -> None:
-    seen: list[Layer | LayerRefused | None] = []
+    seen: list[Shelved | LayerRefused | None] = []
     await shelf.write("views", layer())
     watch = await shelf.follow("views", seen.append)
     entry = await bucket.get("views")
@@ -58,10 +55,10 @@ async def test_changes_are_told_and_forgeries_refused(shelf: Shelf, bucket: KeyV
     await bucket.delete("views")
     await watch.close()
     assert [type(one).__name__ for one in seen] == [
-        "Layer",
+        "Shelved",
         "LayerRefused",
         "NoneType",
-        "Layer",
+        "Shelved",
         "NoneType",
     ]
 
@@ -73,16 +70,3 @@ async def test_a_layer_of_one_adapter_is_none_of_another(shelf: Shelf, bucket: K
     await bucket.put("others", entry.value)
     with pytest.raises(LayerRefused):
         await shelf.read("others")
-
-
-def test_a_folder_is_read_with_its_own_paths(tmp_path: Path) -> None:
-    (tmp_path / "codes").mkdir()
-    (tmp_path / "codes" / "Sex.csv").write_bytes(b"source\n")
-    (tmp_path / "notes.txt").write_bytes(b"not a table")
-    assert read_folder(tmp_path) == {"codes/Sex.csv": b"source\n"}
-
-
-@pytest.mark.parametrize("name", ["", "absent"])
-def test_a_folder_without_tables_is_a_clear_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigurationError, match="no tables"):
-        read_folder(tmp_path / name)
