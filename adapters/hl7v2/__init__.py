@@ -1,6 +1,4 @@
-"""HL7 v2: systems send messages here (`hl7v2.mllp-server`), get them from here (`hl7v2.mllp-client`), and messages get
-FHIR views (`hl7v2.to-fhir`).
-"""
+"""HL7 v2: messages come in and go out by MLLP, and get FHIR views beside them (`hl7v2.mllp-server`, `-client`, `to-fhir`)."""
 
 from __future__ import annotations
 
