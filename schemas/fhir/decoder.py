@@ -35,8 +35,8 @@ class _Opened:
 Found: TypeAlias = "list[_Opened]"
 # protobuf's field values have no common type
 Show: TypeAlias = Callable[[Any, Found], object]
-Plan: TypeAlias = "dict[object, tuple[str, Show | None]]"
-"""By protobuf's field descriptor."""
+Plan: TypeAlias = "dict[object, tuple[str, Show | Plan | None]]"
+"""By field descriptor: the key, and how the value is shown (as it is, as a message by its plan, or by a call)."""
 
 _rest: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _number = NUMBER.fullmatch
@@ -137,32 +137,16 @@ class Decoder:
                 plan[fields[slot.number]] = slot.key, self._show_of(slot)
         return plan
 
-    def _show_of(self, slot: Slot) -> Show | None:
-        """How a field's value is shown; None when it is shown as it is."""
+    def _show_of(self, slot: Slot) -> Show | Plan | None:
         if slot.type:
-            return self._message(slot)
+            plan = self._plan(slot.type)
+            return _messages(plan, slot.kind) if slot.repeated else plan
         if not slot.repeated:
             return _ONE.get(slot.kind)
         if slot.kind is Kind.STRING:
             return _texts
         one = _ONE.get(slot.kind)
         return _each(one) if one else _listed
-
-    def _message(self, slot: Slot) -> Show:
-        plan = self._plan(slot.type)
-
-        def one(value: Message, found: Found) -> object:
-            return _show(value, plan, {}, found)
-
-        def many(values: Iterable[Message], found: Found) -> object:
-            return [_show(value, plan, {}, found) for value in values]
-
-        def many_or_null(values: Iterable[Message], found: Found) -> object:
-            return [_show(value, plan, {}, found) or None for value in values]
-
-        if not slot.repeated:
-            return one
-        return many_or_null if slot.kind is Kind.SIBLING else many
 
 
 @cache
@@ -173,13 +157,28 @@ def decoder(release: Release) -> Decoder:
 
 def _show(message: Message, plan: Plan, tree: Tree, found: Found) -> Tree:
     for field, value in message.ListFields():
-        known = plan.get(field)
-        if known is None:
+        try:
+            key, show = plan[field]
+        except KeyError:
             _add_rest(value, tree)
             continue
-        key, show = known
-        tree[key] = value if show is None else show(value, found)
+        if show is None:
+            tree[key] = value
+        elif isinstance(show, dict):
+            tree[key] = _show(value, show, {}, found)
+        else:
+            tree[key] = show(value, found)
     return tree
+
+
+def _messages(plan: Plan, kind: Kind) -> Show:
+    def show(values: Iterable[Message], found: Found) -> object:
+        return [_show(value, plan, {}, found) for value in values]
+
+    def show_or_null(values: Iterable[Message], found: Found) -> object:
+        return [_show(value, plan, {}, found) or None for value in values]
+
+    return show_or_null if kind is Kind.SIBLING else show
 
 
 def _add_rest(raw: bytes, tree: Tree) -> None:
