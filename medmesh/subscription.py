@@ -40,6 +40,11 @@ class MeshEvent:
         return self._received.type
 
     @property
+    def schema_id(self) -> bytes:
+        """SHA-256 of the schema that the body follows (`medmesh schema show`); empty where none was bound."""
+        return self._received.schema_id
+
+    @property
     def body(self) -> bytes:
         """The bytes as they were published."""
         return self._received.body

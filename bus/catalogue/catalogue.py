@@ -121,14 +121,18 @@ class Catalogue:
 
     # what publishers ask
 
-    def check(self, subject: str, content_type: str, body: bytes) -> None:
-        """Raise `SchemaRefused` for content that its subject is not bound to; in mode `warn` only count and log it."""
+    def check(self, subject: str, content_type: str, body: bytes) -> bytes:
+        """Raise `SchemaRefused` for content that its subject is not bound to; in mode `warn` only count and log it.
+
+        Returns the hash of the schema that the content follows; empty where none is bound.
+        """
         try:
-            self._table.check(subject, content_type, body)
+            return self._table.check(subject, content_type, body)
         except SchemaRefused as refusal:
             self._report(refusal)
             if self._mode is Mode.ENFORCE:
                 raise
+            return b""
 
     def _report(self, refusal: SchemaRefused) -> None:
         name = "schema_refused" if self._mode is Mode.ENFORCE else "schema_misfit_passed"
@@ -223,7 +227,8 @@ class Catalogue:
             self._incomplete.discard(pattern)
         else:
             closure = await self._closure(key, raw, revision.binding)
-            self._table.put(pattern, compile_check(revision.binding, closure))
+            check = compile_check(revision.binding, closure)
+            self._table.put(pattern, check, revision.binding.schema)
         self._known[key] = believed
         self._reported = {one for one in self._reported if one[0] != pattern}
         if not is_cached:

@@ -18,6 +18,7 @@ def to_content(
     source: str,
     now_ms: int,
     codec: BodyCodec | None = None,
+    schema_id: bytes = b"",
 ) -> content_pb.Content:
     """The content of an event: its body, as `codec` encodes it, and what is said about it inside the encryption."""
     encoded = (
@@ -28,6 +29,7 @@ def to_content(
     return content_pb.Content(
         id=message_id,
         type=event.type,
+        schema_id=schema_id,
         encoding=encoded.encoding,
         dictionary_id=encoded.dictionary_id,
         raw_size=len(event.body),
@@ -71,6 +73,7 @@ def to_received(
         subject=envelope.subject,
         message_id=content.id,
         type=content.type,
+        schema_id=content.schema_id,
         body=body_of(content),
         index=content.index,
         source=source,

@@ -22,6 +22,8 @@ class Entry:
     deadline_s: float
     """In the event loop's time."""
     result: asyncio.Future[StoredEvent] = field(repr=False)
+    schema_id: bytes = b""
+    """Of the schema that its subject is bound to."""
 
     @property
     def size(self) -> int:

@@ -88,6 +88,8 @@ class ReceivedEvent:
     """1 for the first time a handler sees it in this run of the program."""
     replayed: bool
     traceparent: str = ""
+    schema_id: bytes = b""
+    """SHA-256 of the schema that the body follows, by which it lies in the registry; empty where none is bound."""
     source_publishes: tuple[str, ...] = ()
     """Subject patterns that the publisher's certificate allows."""
     on_behalf_of: str = ""
@@ -201,8 +203,11 @@ class SharedConsumption(Consumption, Protocol):
         ...
 
 
-Fits = Callable[[str, str, bytes], None]
-"""Whether content fits its subject: `fits(subject, content_type, body)` raises `SchemaRefused` where it does not."""
+Fits = Callable[[str, str, bytes], bytes]
+"""Whether content fits its subject: `fits(subject, content_type, body)` raises `SchemaRefused` where it does not.
+
+It answers with the id of the schema that the subject is bound to; empty where there is none.
+"""
 
 
 class Events(Protocol):

@@ -88,17 +88,20 @@ class Publisher:
             raise ValueError(f"a message id has {MESSAGE_ID_BYTES} bytes, not {len(message_id)}")
         # dead letters and orders hold what passed here already
         is_new = event.subject.startswith("evt.")
+        schema_id = b""
         if is_new and self._fits is not None:
-            self._fits(event.subject, event.type, event.body)
+            schema_id = self._fits(event.subject, event.type, event.body)
         if is_new and len(event.body) > _SURELY_FITS_BYTES:
             # as it is: whether an event is accepted must not depend on how well it compresses
-            check_event(self._content(event, message_id, None).ByteSize(), self._max_payload())
+            check_event(
+                self._content(event, message_id, None, schema_id).ByteSize(), self._max_payload()
+            )
         self._look(stream)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         if is_new and not self._quota_limits.is_unlimited:
             await self._keep_quota(event, stream, timeout_s)
-        entry = Entry(event, message_id, deadline_s, loop.create_future())
+        entry = Entry(event, message_id, deadline_s, loop.create_future(), schema_id)
         timer = loop.call_at(deadline_s, self._expire, entry, stream, timeout_s)
         try:
             self._into(stream).add(entry)
@@ -178,11 +181,11 @@ class Publisher:
         return commits
 
     def _plain(self, entry: Entry) -> Plain:
-        content = self._content(entry.event, entry.message_id, self._codec)
+        content = self._content(entry.event, entry.message_id, self._codec, entry.schema_id)
         return Plain(subject=entry.event.subject, content=content)
 
     def _content(
-        self, event: NewEvent, message_id: bytes, codec: BodyCodec | None
+        self, event: NewEvent, message_id: bytes, codec: BodyCodec | None, schema_id: bytes
     ) -> content_pb.Content:
         return to_content(
             event,
@@ -190,6 +193,7 @@ class Publisher:
             source=self._seals.service,
             now_ms=self._clock.now_ms(),
             codec=codec,
+            schema_id=schema_id,
         )
 
     async def _seal(self, plains: Sequence[Plain]) -> Sequence[SealedEnvelope | MeshError]:

@@ -8,18 +8,19 @@ from schemas.registry.checks import Fits
 from schemas.registry.patterns import strongest
 
 _MAX_SUBJECTS: Final = 16_384
+_Held = tuple[Fits, bytes]
 
 
 class BindingTable:
     """Pattern to compiled check. Not for several threads."""
 
     def __init__(self) -> None:
-        self._checks: dict[str, Fits] = {}
-        self._subjects: dict[str, Fits | None] = {}
+        self._checks: dict[str, _Held] = {}
+        self._subjects: dict[str, _Held | None] = {}
 
-    def put(self, pattern: str, check: Fits) -> None:
-        """Take a binding in, or exchange it."""
-        self._checks[pattern] = check
+    def put(self, pattern: str, check: Fits, schema: str = "") -> None:
+        """Take a binding in, or exchange it; `schema` is the hash that it names, in hexadecimal."""
+        self._checks[pattern] = (check, bytes.fromhex(schema))
         self._subjects.clear()
 
     def drop(self, pattern: str) -> None:
@@ -31,18 +32,23 @@ class BindingTable:
         """How many bindings there are."""
         return len(self._checks)
 
-    def check(self, subject: str, content_type: str, body: bytes) -> None:
-        """Raise `SchemaRefused` when the content does not fit the binding that holds for the subject, if one does."""
-        if not self._checks:
-            return
-        try:
-            fits = self._subjects[subject]
-        except KeyError:
-            fits = self._learn(subject)
-        if fits is not None:
-            fits(content_type, body)
+    def check(self, subject: str, content_type: str, body: bytes) -> bytes:
+        """Raise `SchemaRefused` when the content does not fit the binding that holds for the subject, if one does.
 
-    def _learn(self, subject: str) -> Fits | None:
+        Returns the hash of the schema that it follows; empty where none is bound.
+        """
+        if not self._checks:
+            return b""
+        try:
+            held = self._subjects[subject]
+        except KeyError:
+            held = self._learn(subject)
+        if held is None:
+            return b""
+        held[0](content_type, body)
+        return held[1]
+
+    def _learn(self, subject: str) -> _Held | None:
         if len(self._subjects) >= _MAX_SUBJECTS:
             self._subjects.clear()
         pattern = strongest(self._checks, subject)

@@ -229,7 +229,8 @@ async def test_protobuf_is_parsed_where_the_binding_asks_for_it(desk: Desk) -> N
     catalogue = await desk.catalogue()
     subject = "evt.north.result.reported.5"
     whole = report().message_class("lab.v1.Report")(id="1").SerializeToString()
-    assert not refused(catalogue, PROTO, whole, subject)
+    assert catalogue.check(subject, PROTO, whole) == bytes.fromhex(report().schema)
+    assert catalogue.check(SUBJECT, PROTO, whole) == b"", "nothing is bound there"
     with pytest.raises(SchemaRefused) as refusal:
         catalogue.check(subject, PROTO, b"\xff\xff")
     assert refusal.value.misfit is Misfit.UNREADABLE

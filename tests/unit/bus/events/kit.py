@@ -281,9 +281,8 @@ class Bench:
         await events.start()
         return Service(transport, seals, events)
 
-    def _fits(self, subject: str, content_type: str, body: bytes) -> None:
-        if self.fits is not None:
-            self.fits(subject, content_type, body)
+    def _fits(self, subject: str, content_type: str, body: bytes) -> bytes:
+        return b"" if self.fits is None else self.fits(subject, content_type, body)
 
 
 @dataclass

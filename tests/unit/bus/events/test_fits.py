@@ -16,6 +16,8 @@ from bus.transport.memory import MemoryBroker
 from schemas.registry.errors import Misfit, SchemaRefused
 from tests.unit.bus.events.kit import SITE, Bench, LoopClock, Service, event, run_jumping
 
+SCHEMA = bytes(range(32))
+
 
 class Bound:
     """Bound to nothing until it is closed; then nothing fits."""
@@ -23,7 +25,7 @@ class Bound:
     def __init__(self) -> None:
         self.is_closed = False
 
-    def __call__(self, subject: str, content_type: str, body: bytes) -> None:
+    def __call__(self, subject: str, content_type: str, body: bytes) -> bytes:
         if self.is_closed:
             raise SchemaRefused(
                 pattern="evt.north.>",
@@ -31,6 +33,7 @@ class Bound:
                 expected="text/plain",
                 seen="another",
             )
+        return SCHEMA
 
 
 async def site(folder: Path) -> tuple[Bench, Bound, Service]:
@@ -47,6 +50,23 @@ def test_content_that_does_not_fit_is_refused_and_not_stored(tmp_path: Path) -> 
         with pytest.raises(SchemaRefused):
             await service.events.publish(event(2))
         assert bench.counters.get("message_stored") == 1
+
+    run_jumping(main())
+
+
+def test_reader_is_told_which_schema_the_body_follows(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench, _, service = await site(tmp_path)
+        seen: list[bytes] = []
+
+        async def see(received: ReceivedEvent) -> None:
+            seen.append(received.schema_id)
+
+        await service.events.publish(event(1))
+        reader = await bench.service("his-out")
+        await reader.events.consume(ConsumeSpec(name="his-out", patterns=("evt.north.>",)), see)
+        await asyncio.sleep(5)
+        assert seen == [SCHEMA]
 
     run_jumping(main())
 
