@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapters.hl7v2.codec import Hl7Error, Message, Presence
+from adapters.hl7v2.codec import Hl7Error, Message
 from adapters.hl7v2.mapping.protocol import Mapped
 
 _ADDRESS: Final = re.compile(
     r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+))?(?:\.(\d+))?)?\Z"
 )
 _ALNUM: Final = re.compile(r"[^\W_]+")
+_STRUCTURAL: Final = frozenset({("MSH", 9), ("MSH", 18), ("OBX", 2)})
+"""Fields that say how the message is to be read: its kind, its characters, the type of OBX-5."""
+_NOTATIONS: Final = frozenset({"ISO", "UUID", "GUID"})
+"""Types of universal ids (table 0301) that the form of a URI says: `urn:oid:`, `urn:uuid:`."""
 _TELLING: Final = 3
 """Letters and digits from which on a text can be looked up; a `1` stands in every bundle."""
 
@@ -133,22 +137,22 @@ def leaves(message: Message) -> Iterator[tuple[Address, str]]:
         counted[segment.name] += 1
         for number in range(3 if segment.name == "MSH" else 1, len(segment) + 1):
             for index, repetition in enumerate(segment.repetitions(number), 1):
-                at = Address(segment.name, counted[segment.name], number, index)
-                for leaf in _below(at, repetition, marks.component, marks.subcomponent):
-                    if message.presence(str(leaf)) is Presence.VALUED:
-                        yield leaf, _text(message, leaf)
+                at = (segment.name, counted[segment.name], number, index)
+                for i, j, raw in _parts(repetition, marks.component, marks.subcomponent):
+                    leaf = Address(*at, i, j)
+                    yield leaf, _text(message, leaf, raw)
 
 
-def _below(at: Address, value: bytes, component: bytes, subcomponent: bytes) -> Iterator[Address]:
-    place = (at.segment, at.occurrence, at.field, at.repetition)
+def _parts(value: bytes, component: bytes, subcomponent: bytes) -> Iterator[tuple[int, int, bytes]]:
     for i, part in enumerate(value.split(component) if component else [value], 1):
-        parts = part.split(subcomponent) if subcomponent else [part]
-        for j, leaf in enumerate(parts, 1):
-            if leaf:
-                yield Address(*place, i, j)
+        for j, leaf in enumerate(part.split(subcomponent) if subcomponent else [part], 1):
+            if leaf not in (b"", b'""'):
+                yield i, j, leaf
 
 
-def _text(message: Message, leaf: Address) -> str:
+def _text(message: Message, leaf: Address, raw: bytes) -> str:
+    if raw.isalnum():
+        return raw.decode("ascii")
     try:
         return message.get(str(leaf))
     except Hl7Error:
@@ -166,7 +170,9 @@ def lost_leaves(message: Message, mapped: Mapped, bundle: Mapping[str, Any]) -> 
     return [
         str(leaf)
         for leaf, text in leaves(message)
-        if not _stands(text, words, exact)
+        if (leaf.segment, leaf.field) not in _STRUCTURAL
+        and text not in _NOTATIONS
+        and not _stands(text, words, exact)
         and not any(place.covers(leaf) for place in told.get(leaf.segment, ()))
     ]
 

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +27,14 @@ class Sample:
 
 def samples() -> list[Sample]:
     """All messages, in a fixed order."""
+    return list(_samples())
+
+
+@lru_cache(maxsize=1)
+def _samples() -> tuple[Sample, ...]:
     folder = shared_path(FOLDER)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    return [sample for path in files for sample in _messages(folder, path)]
+    return tuple(sample for path in files for sample in _messages(folder, path))
 
 
 def some(count: int, seed: int) -> list[Sample]:
