@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Final
+from typing import ClassVar, Final
+
+import orjson
 
 from adapters.contract import AdapterRuntime, Condition, Health
 from adapters.fhir.codec.answers import Answer
@@ -35,7 +37,9 @@ from bus.events.protocol import (
     Rejected,
 )
 from bus.services.balancing.breaker import Gate
+from bus.telemetry.failures import error_code
 from schemas.errors import MeshError, Unavailable
+from schemas.fhirpath import PathFailed, compile_path
 
 _MAX_RECEIPT_BYTES: Final = 64 * 1024
 """Longer answers of a server are not passed on in receipts."""
@@ -73,6 +77,8 @@ class FhirSender:
         )
         self._consumption: Consumption | None = None
         self._trouble = ""
+        self._filter = compile_path(config.filter) if config.filter else None
+        self._undecided: set[bytes] = set()
 
     # the four verbs
 
@@ -139,6 +145,11 @@ class FhirSender:
         return receipt
 
     async def _deliver(self, event: ReceivedEvent) -> Receipt:
+        if event.message_id in self._undecided:
+            self._undecided.discard(event.message_id)
+            raise FilterUndecided(
+                "the filter cannot read this resource, so it may not be meant for here"
+            )
         try:
             chosen = plan(event.body, self._policy)
         except FhirError as error:
@@ -229,10 +240,27 @@ class FhirSender:
         is_fhir = event.type.partition(";")[0].strip().lower() == FHIR_JSON
         if not is_fhir:
             self._count("event_passed_by", "content_type")
-        return is_fhir
+        return is_fhir and self._wants(event)
+
+    def _wants(self, event: ReceivedEvent) -> bool:
+        """What the filter says; what it cannot read goes on, to become a dead letter instead of vanishing."""
+        if self._filter is None:
+            return True
+        try:
+            return self._filter.test(orjson.loads(event.body))
+        except (PathFailed, orjson.JSONDecodeError, AttributeError, TypeError) as error:
+            self._count("filter_undecided", error_code(error))
+            self._undecided.add(event.message_id)
+            return True
 
     def _count(self, name: str, reason: str) -> None:
         self._runtime.counters.add(name, who=self._config.name, reason=reason)
+
+
+class FilterUndecided(Rejected):
+    """The filter could not be evaluated on this resource."""
+
+    code: ClassVar[str] = "fhir_filter_undecided"
 
 
 class RefusedHere(Rejected):
@@ -243,4 +271,4 @@ class RefusedHere(Rejected):
         self.code = error.code  # type: ignore[misc]  # the code of what is wrong, on the wire as everywhere
 
 
-__all__ = ["FhirSender", "RefusedHere"]
+__all__ = ["FhirSender", "FilterUndecided", "RefusedHere"]

@@ -16,6 +16,7 @@ from adapters.fhir.codec.interactions import Interaction, Unrepeatable
 from adapters.fhir.codec.partial import is_resource_type
 from bus.events.protocol import RetryPolicy
 from schemas import subjects
+from schemas.fhirpath import compile_path
 from schemas.subjects import Domain
 
 MIB: Final = 1024 * 1024
@@ -77,6 +78,14 @@ def _web_address(text: str) -> str:
 def _resource(text: str) -> str:
     if not is_resource_type(text):
         raise ValueError(f"{text!r} is no name of a FHIR resource")
+    return text
+
+
+def _filter(text: str) -> str:
+    if text:
+        path = compile_path(text)
+        if path.variables or path.needs_clock:
+            raise ValueError("a filter knows no variables and no present time")
     return text
 
 
@@ -316,6 +325,10 @@ class ClientConfig(AdapterConfig, Server):
 
     subscribe: Annotated[tuple[SubjectPattern, ...], BeforeValidator(_one_or_many)] = Field(
         min_length=1, description="Subject pattern or patterns of what this server gets."
+    )
+    filter: Annotated[str, AfterValidator(_filter)] = Field(
+        default="",
+        description="Which of them: FHIRPath, e.g. Observation.status = 'final'; empty: all. A bundle is one resource.",
     )
     lanes: int = Field(
         default=4,

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.fhir.codec.partial import Head, Reference, read_bundle, read_head, resources_of
+from adapters.fhir.codec.errors import UnreadableResource
+from adapters.fhir.codec.partial import read_head
 from bus.events.protocol import NewEvent
 from schemas import subjects
+from schemas.fhir.errors import MalformedFhir
+from schemas.fhir.projection import Projection, project
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.keyed import keyed_hash
 from schemas.subjects import Domain, SiteId
@@ -41,8 +44,8 @@ def to_event(body: bytes, intent: Intent, *, received_ms: int) -> NewEvent:
     """The event that carries a resource, its bytes unchanged. Raises `UnreadableResource`."""
     head = read_head(body)
     identity = message_id(intent.site_key, intent.adapter, body)
-    about = _about(head, body)
-    patient = patient_key(about) if about is not None else b""
+    about = _project(body)
+    patient = patient_key(about)
     partition = subjects.partition_for(intent.site_key, patient or identity)
     domain, name = intent.events.get(head.resource_type, intent.event)
     return NewEvent(
@@ -55,25 +58,17 @@ def to_event(body: bytes, intent: Intent, *, received_ms: int) -> NewEvent:
     )
 
 
-def patient_key(head: Head) -> bytes:
-    """By what a resource's patient is known: `Patient/1`, or `system|value`; empty where it says nothing.
+def patient_key(about: Projection) -> bytes:
+    """By what a resource's first patient is known: `Patient/1`, or `system|value`; empty where it says nothing.
 
-    A Patient is known by its id, since references name that.
+    The reference comes first, also for a Patient itself, since that is what other resources know of it.
     """
-    if head.resource_type == "Patient":
-        if head.id:
-            return f"Patient/{head.id}".encode()
-        identifiers = head.identifiers()
-        return f"{identifiers[0].system}|{identifiers[0].value}".encode() if identifiers else b""
-    reference = head.patient_reference()
-    return _key(reference) if reference is not None else b""
-
-
-def _key(reference: Reference) -> bytes:
-    if reference.reference:
-        return relative(reference.reference).encode()
-    identifier = reference.identifier
-    return f"{identifier.system}|{identifier.value}".encode() if identifier else b""
+    if about.patients:
+        return relative(about.patients[0]).encode()
+    if about.patient_identifiers:
+        first = about.patient_identifiers[0]
+        return f"{first.system}|{first.value}".encode()
+    return b""
 
 
 def relative(reference: str) -> str:
@@ -84,24 +79,19 @@ def relative(reference: str) -> str:
     return "/".join(steps[-_REFERENCE_STEPS:])
 
 
-def _about(head: Head, body: bytes) -> Head | None:
-    """The resource that says whom it is about: itself, or the first in a bundle that does."""
-    if head.resource_type != "Bundle":
-        return head
-    inside = map(read_head, resources_of(read_bundle(body)))
-    return next((one for one in inside if patient_key(one)), None)
+def _project(body: bytes) -> Projection:
+    try:
+        return project(body)
+    except MalformedFhir:
+        raise UnreadableResource("the body is no resource in JSON") from None
 
 
-def _index(head: Head | None) -> content_pb.Index:
+def _index(about: Projection) -> content_pb.Index:
     index = content_pb.Index(charset="UTF-8")
-    if head is None:
-        return index
-    if head.resource_type == "Patient":
-        for one in head.identifiers():
-            index.patient.add(system=one.system, value=one.value)
-    key = patient_key(head)
-    if key.startswith(b"Patient/"):
-        index.patient.add(value=key.decode())
+    for token in about.patient_identifiers:
+        index.patient.add(system=token.system, value=token.value)
+    for reference in about.patients:
+        index.patient.add(value=relative(reference))
     return index
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from adapters.fhir.codec.errors import UnreadableResource
-from adapters.fhir.codec.partial import Bundle, Reference, read_bundle
+from adapters.fhir.codec.partial import Bundle, read_bundle
 
 
 class Kind(Enum):
@@ -38,10 +38,14 @@ class Notification:
     """Whether every entry carries its resource, so that nothing but the resources matters."""
 
 
+class _Reference(msgspec.Struct):
+    reference: str = ""
+
+
 class _Part(msgspec.Struct):
     name: str = ""
     value_code: str = msgspec.field(name="valueCode", default="")
-    value_reference: Reference | None = msgspec.field(name="valueReference", default=None)
+    value_reference: _Reference | None = msgspec.field(name="valueReference", default=None)
 
 
 class _Status(msgspec.Struct):
@@ -49,7 +53,7 @@ class _Status(msgspec.Struct):
 
     resource_type: str = msgspec.field(name="resourceType")
     type: str = ""
-    subscription: Reference | None = None
+    subscription: _Reference | None = None
     parameter: list[_Part] = []
 
 
@@ -88,12 +92,12 @@ def _status(raw: bytes) -> tuple[Kind, str] | None:
         return None
     match status.resource_type:
         case "SubscriptionStatus":
-            return _kind(status.type), (status.subscription or Reference()).reference
+            return _kind(status.type), (status.subscription or _Reference()).reference
         case "Parameters":
             named = {part.name: part for part in status.parameter}
             if "type" not in named:
                 return None
-            subscription = named.get("subscription", _Part()).value_reference or Reference()
+            subscription = named.get("subscription", _Part()).value_reference or _Reference()
             return _kind(named["type"].value_code), subscription.reference
         case _:
             return None

@@ -28,37 +28,18 @@ class Identifier(msgspec.Struct, frozen=True):
     use: str = ""
 
 
-class Reference(msgspec.Struct, frozen=True):
-    """FHIR Reference."""
-
-    reference: str = ""
-    identifier: Identifier | None = None
-
-
 class Head(msgspec.Struct, frozen=True):
     """What a resource says of itself at its top level. Fields that differ between types stay raw."""
 
     resource_type: str = msgspec.field(name="resourceType")
     id: str = ""
     identifier: msgspec.Raw = _NONE
-    subject: msgspec.Raw = _NONE
-    patient: msgspec.Raw = _NONE
-    for_: msgspec.Raw = msgspec.field(name="for", default=_NONE)
-    beneficiary: msgspec.Raw = _NONE
 
     def identifiers(self) -> tuple[Identifier, ...]:
         """Those with a system and a value, as they stand; one or many, by the type of the resource."""
         found = _soft(_ONE_OR_MANY, self.identifier)
         several = found if isinstance(found, list) else [found] if found else []
         return tuple(one for one in several if one.system and one.value)
-
-    def patient_reference(self) -> Reference | None:
-        """Whom the resource is about, where one of the usual elements says so."""
-        for raw in (self.subject, self.patient, self.for_, self.beneficiary):
-            found = _soft(_REFERENCE, raw)
-            if isinstance(found, Reference) and (found.reference or found.identifier):
-                return found
-        return None
 
 
 class EntryRequest(msgspec.Struct, frozen=True):
@@ -107,7 +88,6 @@ class Bundle(msgspec.Struct, frozen=True):
 _Read = TypeVar("_Read")
 _HEAD: Final = msgspec.json.Decoder(Head)
 _BUNDLE: Final = msgspec.json.Decoder(Bundle)
-_REFERENCE: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Reference)
 _ONE_OR_MANY: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
     Identifier | list[Identifier] | None
 )
@@ -191,7 +171,6 @@ __all__ = [
     "EntryResponse",
     "Head",
     "Identifier",
-    "Reference",
     "is_id",
     "is_resource_type",
     "read_bundle",

@@ -318,3 +318,25 @@ async def test_long_answer_does_not_hide_that_it_was_a_success(tmp_path: Path) -
         await events.publish(event(observation("o1")))
         assert await outcome(events) is Outcome.APPLIED
         assert len(server.seen) == 1
+
+
+async def test_filter_lets_through_what_it_says_and_hides_nothing(tmp_path: Path) -> None:
+    events = MemoryEvents()
+    settings = {"filter": "Observation.value.ofType(Quantity).value > 1.0", "lanes": 1}
+    bodies = [
+        observation("o1", value="0.9"),
+        observation("o2", value="1.10"),
+        patient(),
+        b"[]",
+        observation("o3", value="2"),
+    ]
+    async with (
+        fhir_server() as server,
+        fhir_client(events, tmp_path, server.base, **settings) as (_, own),
+    ):
+        for number, body in enumerate(bodies, 1):
+            await events.publish(event(body, number))
+        assert await outcome(events, 5) is Outcome.APPLIED
+        assert current(server, "Observation") == [bodies[1], bodies[4]]
+        assert [letter[2] for letter in events.dead_letters] == ["fhir_filter_undecided"]
+        assert own.counters.get("filter_undecided") == 1
