@@ -202,7 +202,7 @@ async def _listing(configuration: Configuration) -> tuple[Listing, bool]:
 
 @click.command("push")
 @click.argument(
-    "path", metavar="FILE|FOLDER", required=False, type=click.Path(exists=True, path_type=Path)
+    "path", metavar="[FILE|FOLDER]", required=False, type=click.Path(exists=True, path_type=Path)
 )
 @_bind_options
 @click.option(
