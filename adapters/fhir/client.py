@@ -9,7 +9,7 @@ import orjson
 
 from adapters.contract import AdapterRuntime, Condition, Health
 from adapters.fhir.codec.answers import Answer
-from adapters.fhir.codec.errors import FhirError
+from adapters.fhir.codec.errors import FhirError, UnreadableResource
 from adapters.fhir.codec.interactions import Plan, Policy, plan
 from adapters.fhir.codec.responses import Refusal, judge_entries, judge_message
 from adapters.fhir.config import ClientConfig, ServerFault
@@ -37,7 +37,6 @@ from bus.events.protocol import (
     Rejected,
 )
 from bus.services.balancing.breaker import Gate
-from bus.telemetry.failures import error_code
 from schemas.errors import MeshError, Unavailable
 from schemas.fhirpath import PathFailed, compile_path
 
@@ -247,14 +246,25 @@ class FhirSender:
         if self._filter is None:
             return True
         try:
-            return self._filter.test(orjson.loads(event.body))
-        except (PathFailed, orjson.JSONDecodeError, AttributeError, TypeError) as error:
-            self._count("filter_undecided", error_code(error))
+            return self._filter.test(_plain(event.body))
+        except (PathFailed, UnreadableResource) as error:
+            self._count("filter_undecided", error.code)
             self._undecided.add(event.message_id)
             return True
 
     def _count(self, name: str, reason: str) -> None:
         self._runtime.counters.add(name, who=self._config.name, reason=reason)
+
+
+def _plain(body: bytes) -> dict[str, object]:
+    """A resource as plain JSON values. Raises `UnreadableResource`."""
+    try:
+        resource = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UnreadableResource("the body is not JSON") from None
+    if not isinstance(resource, dict):
+        raise UnreadableResource("the body is no JSON object")
+    return resource
 
 
 class FilterUndecided(Rejected):

@@ -12,6 +12,7 @@ from adapters.fhir.config import AckLevel, ReceiverConfig, split_address
 from adapters.fhir.intake import Intake
 from adapters.fhir.listener import Limits, Listener
 from adapters.fhir.secrets import read_secrets
+from adapters.fhir.subscriptions import Source
 from adapters.fhir.tls import server_context
 from adapters.fhir.validation import Validator
 from schemas.errors import ConfigurationError, Unavailable
@@ -31,7 +32,16 @@ class FhirReceiver:
         self._validator = Validator(
             config.validation, name=config.name, count=self._count, chance=runtime.random
         )
-        self._intake = Intake(config, runtime, self._validator, None)
+        self._source = (
+            Source(config, config.source, runtime, self._store) if config.source else None
+        )
+        can_fetch = self._source is not None and bool(config.subscribe_to)
+        self._intake = Intake(
+            config,
+            runtime,
+            self._validator,
+            self._source.fetch if self._source is not None and can_fetch else None,
+        )
         self._app = Receiver(config, self._intake, self._count)
         self._listener = Listener(
             self._app,
@@ -59,6 +69,8 @@ class FhirReceiver:
             raise Unavailable(
                 f"{name}: cannot listen on {config.listen}: {error.strerror or error}"
             ) from error
+        if self._source is not None:
+            self._source.start()
 
     def health(self) -> Health:
         """Say whether resources are taken, and from how many."""
@@ -66,8 +78,9 @@ class FhirReceiver:
             return Health(condition=Condition.STOPPED, detail="not listening")
         if self._draining:
             return Health(condition=Condition.DEGRADED, detail="draining: takes nothing new")
-        if self._intake.trouble:
-            return Health(condition=Condition.DEGRADED, detail=self._intake.trouble)
+        trouble = self._intake.trouble or (self._source.trouble if self._source else "")
+        if trouble:
+            return Health(condition=Condition.DEGRADED, detail=trouble)
         return Health(
             condition=Condition.HEALTHY,
             detail=f"{self._listener.connections} connections on {self._config.listen}",
@@ -85,12 +98,17 @@ class FhirReceiver:
         """Close everything at once; what was not answered, its sender sends again."""
         self._draining = True
         await self._listener.close()
+        if self._source is not None:
+            await self._source.stop()
         await self._validator.stop()
 
     @property
     def bound_port(self) -> int:
         """The port listened on: the one asked of the system when the configuration says 0."""
         return self._listener.port
+
+    async def _store(self, bodies: list[bytes]) -> int:
+        return await self._intake.store(bodies)
 
     def _count(self, name: str, reason: str) -> None:
         self._runtime.counters.add(name, who=self._config.name, reason=reason)
