@@ -15,8 +15,10 @@ _ADDRESS: Final = re.compile(
     r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+))?(?:\.(\d+))?)?\Z"
 )
 _ALNUM: Final = re.compile(r"[^\W_]+")
-_STRUCTURAL: Final = frozenset({("MSH", 9), ("MSH", 18), ("OBX", 2)})
-"""Fields that say how the message is to be read: its kind, its characters, the type of OBX-5."""
+_DATE: Final = re.compile(r"\d{4}(-\d\d){1,2}(T|\Z)")
+_TIME: Final = re.compile(r"(?:18|19|20)\d{6}(\d{2,6}(\.\d{1,4})?)?([+-]\d{4})?\Z")
+_STRUCTURAL: Final = frozenset({("MSH", 9), ("MSH", 12), ("MSH", 18), ("OBX", 2)})
+"""Fields that say how the message is to be read: its kind, version and characters, the type of OBX-5."""
 _NOTATIONS: Final = frozenset({"ISO", "UUID", "GUID"})
 """Types of universal ids (table 0301) that the form of a URI says: `urn:oid:`, `urn:uuid:`."""
 _TELLING: Final = 3
@@ -162,8 +164,8 @@ def _text(message: Message, leaf: Address, raw: bytes) -> str:
 def lost_leaves(message: Message, mapped: Mapped, bundle: Mapping[str, Any]) -> list[str]:
     """Addresses of valued leaves that are neither in the bundle, nor a source of it, nor named by an issue.
 
-    A text counts as being in the bundle when all of its words are. Codes that a table translates, and texts too short
-    to be looked up, need an origin: map with `explain=True`.
+    A text counts as being in the bundle when all of its words are, a time when its day is. Codes that a table
+    translates, and texts too short to be looked up, need an origin: map with `explain=True`.
     """
     words, exact = _texts(bundle)
     told = _by_segment([*(issue.where for issue in mapped.issues), *_sources(mapped)])
@@ -208,6 +210,8 @@ def _texts(value: Any) -> tuple[set[str], set[str]]:
             found = [word.lower() for word in _ALNUM.findall(text)]
             words.update(found)
             words.add("".join(found))
+            if _DATE.match(text):
+                words.update((text[:4], text[:7].replace("-", ""), text[:10].replace("-", "")))
     return words, exact
 
 
@@ -217,6 +221,8 @@ def _stands(text: str, words: set[str], exact: set[str]) -> bool:
         return True
     if sum(map(len, found)) < _TELLING:
         return text in exact
+    if _TIME.match(text) and text[:8] in words:
+        return True
     return all(word in words for word in found) or "".join(found) in words
 
 
