@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("MEDMESH_SHARED", ROOT.parent / "shared")) / "data/fhir"
 TARGET_RATIO = 8
 MAX_DOCUMENTS = 30
-OURS_REPEATS = 4
+OURS_REPEATS = 8
 CLINICAL = frozenset(
     {
         *("AllergyIntolerance", "Appointment", "Condition", "DiagnosticReport"),

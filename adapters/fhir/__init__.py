@@ -6,9 +6,10 @@ from typing import Final
 
 from adapters.contract import AdapterKind, Rights
 from adapters.fhir.client import FhirSender
-from adapters.fhir.config import ClientConfig, ReceiverConfig, split_event
+from adapters.fhir.config import ClientConfig, ReceiverConfig
 from adapters.fhir.rest import FhirClient
 from adapters.fhir.server import FhirReceiver
+from adapters.fhir.settings import split_event
 from bus.events.rights import consumer_rights
 from schemas.subjects import SiteId
 

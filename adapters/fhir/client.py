@@ -12,7 +12,7 @@ from adapters.fhir.codec.answers import Answer
 from adapters.fhir.codec.errors import FhirError, UnreadableResource
 from adapters.fhir.codec.interactions import Plan, Policy, plan
 from adapters.fhir.codec.responses import Refusal, judge_entries, judge_message
-from adapters.fhir.config import ClientConfig, ServerFault
+from adapters.fhir.config import ClientConfig
 from adapters.fhir.errors import (
     AnswerTooLarge,
     Busy,
@@ -26,6 +26,7 @@ from adapters.fhir.errors import (
 )
 from adapters.fhir.gate import ServerGate
 from adapters.fhir.link import FHIR_JSON, Link, Request
+from adapters.fhir.settings import ServerFault
 from adapters.fhir.validation import Validator, summary
 from adapters.fhir.verdict import check
 from bus.events.protocol import (

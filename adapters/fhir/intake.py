@@ -13,9 +13,10 @@ from adapters.fhir.codec.errors import FhirError, UnreadableResource
 from adapters.fhir.codec.notification import Kind, Notification, read_notification
 from adapters.fhir.codec.outcome import operation_outcome
 from adapters.fhir.codec.partial import read_head
-from adapters.fhir.config import Bundles, ReceiverConfig, split_event
+from adapters.fhir.config import ReceiverConfig
 from adapters.fhir.convert import Intent, to_event
 from adapters.fhir.judge import Finding
+from adapters.fhir.settings import Bundles, split_event
 from adapters.fhir.validation import ValidationFailed, Validator
 from bus.envelope.types import ContentTooLarge
 from bus.transport.protocol import PayloadTooLarge

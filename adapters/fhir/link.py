@@ -12,9 +12,9 @@ from typing import Final
 import httpx
 
 from adapters.fhir.codec.answers import Answer
-from adapters.fhir.config import Server
 from adapters.fhir.credentials import Credentials
 from adapters.fhir.errors import AnswerTooLarge, NoAnswer, NotSent
+from adapters.fhir.settings import Server
 from adapters.fhir.tls import client_context
 from bus.flow.rates import TokenBucket
 from bus.trust import tls as trusted

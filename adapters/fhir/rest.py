@@ -18,9 +18,9 @@ from adapters.fhir.codec.partial import (
     read_head,
     resources_of,
 )
-from adapters.fhir.config import Server
 from adapters.fhir.errors import ForeignLink, NotFound, TooManyPages, UnreadableAnswer
 from adapters.fhir.link import FHIR_JSON, Link, Request
+from adapters.fhir.settings import Server
 from adapters.fhir.verdict import check, readable
 from bus.telemetry.counters import Counters
 from schemas.clock import Clock

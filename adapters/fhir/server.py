@@ -8,10 +8,11 @@ import ipaddress
 
 from adapters.contract import AdapterRuntime, Condition, Health
 from adapters.fhir.asgi import Receiver
-from adapters.fhir.config import AckLevel, ReceiverConfig, split_address
+from adapters.fhir.config import ReceiverConfig
 from adapters.fhir.intake import Intake
 from adapters.fhir.listener import Limits, Listener
 from adapters.fhir.secrets import read_secrets
+from adapters.fhir.settings import AckLevel, split_address
 from adapters.fhir.subscriptions import Source
 from adapters.fhir.tls import server_context
 from adapters.fhir.validation import Validator

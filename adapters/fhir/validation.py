@@ -11,9 +11,9 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from adapters.fhir.config import Validation, ValidationMode
 from adapters.fhir.judge import LENGTH_BYTES, Finding, Report
 from adapters.fhir.link import Count
+from adapters.fhir.settings import Validation, ValidationMode
 from bus.telemetry.log import logger
 from schemas.errors import MeshError
 

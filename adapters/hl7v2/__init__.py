@@ -1,4 +1,4 @@
-"""HL7 v2: messages come in and go out by MLLP, and get FHIR views beside them (`hl7v2.mllp-server`, `-client`, `to-fhir`)."""
+"""HL7 v2: messages come in and go out by MLLP, and get FHIR views beside them."""
 
 from __future__ import annotations
 

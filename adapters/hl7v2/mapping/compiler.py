@@ -38,14 +38,13 @@ from adapters.hl7v2.mapping.rules import (
     write_reference,
     write_value,
 )
-from adapters.hl7v2.mapping.shapes import PRIMITIVES, Shapes
+from adapters.hl7v2.mapping.shapes import PRIMITIVES, QUANTITIES, Shapes
 from adapters.hl7v2.mapping.shortcuts import Plain, constant_shortcut, shortcut
 from adapters.hl7v2.mapping.sources import Kind, Source, parse_source
 from adapters.hl7v2.mapping.targets import THIS, Target, compile_target
 
-_QUANTITIES: Final = frozenset(
-    {"Quantity", "Age", "Count", "Distance", "Duration", "MoneyQuantity", "SimpleQuantity"}
-)
+_CODED_TYPES: Final = frozenset({"CE", "CF", "CNE", "CWE", "ID", "IS"})
+_ZONED: Final = frozenset({"dateTime", "instant"})
 _SWITCH_FROM: Final = 3
 """So many rules that test the same field make a look-up worth it."""
 
@@ -53,7 +52,16 @@ _SWITCH_FROM: Final = 3
 class Program:
     """A compiled document."""
 
-    __slots__ = ("_by_value", "_field", "_marks", "_needs", "_steps", "document", "reads")
+    __slots__ = (
+        "_by_value",
+        "_field",
+        "_marks",
+        "_needs",
+        "_steps",
+        "document",
+        "is_closed",
+        "reads",
+    )
 
     def __init__(
         self,
@@ -63,8 +71,12 @@ class Program:
         field: int,
         marks: frozenset[Mark],
         reads: Leaves,
+        *,
+        is_closed: bool,
     ) -> None:
         self.document = document
+        self.is_closed = is_closed
+        """Whether what it makes depends on the value alone: not on other segments, settings, zones, resources."""
         self.reads = reads
         self._steps = tuple(steps)
         self._needs = tuple(needs)
@@ -103,6 +115,8 @@ class Compiler:
         self._shapes = shapes
         self._programs: dict[str, Program] = {}
         self._asked: list[str] = []
+        self.risky: set[tuple[str, str]] = set()
+        """Coded elements that a rule may write any code to."""
         self.resource_names = {
             name for message in tables.messages.values() for name in message.resources
         }
@@ -140,6 +154,7 @@ class _DocumentCompiler:
         self._shapes = shapes
         self._document = document
         self._marks: set[Mark] = set()
+        self._is_closed = not document.is_segment
         self._reads: set[tuple[int, int]] = set()
 
     def compile(self) -> Program:
@@ -157,7 +172,13 @@ class _DocumentCompiler:
             constants_of(rule.when).get(path) if path and rule.when else None for rule in rules
         ]
         return Program(
-            document, steps, needs, field, frozenset(self._marks), frozenset(self._reads)
+            document,
+            steps,
+            needs,
+            field,
+            frozenset(self._marks),
+            frozenset(self._reads),
+            is_closed=self._is_closed,
         )
 
     def _switch(self, rules: Sequence[Rule]) -> str:
@@ -181,6 +202,8 @@ class _DocumentCompiler:
         self._check_place(target, where)
         naming = Naming(rule=f"{self._document.name}/{rule.id}", layer=rule.place.layer)
         sources = [self._source(text, where) for text in rule.sources]
+        if rule.ref or rule.create or any(one.kind is not Kind.RELATIVE for one in sources):
+            self._is_closed = False
         test, paths = compile_condition(rule.when, where) if rule.when else (None, None)
         if paths is not None:
             self._note_condition(paths)
@@ -238,6 +261,7 @@ class _DocumentCompiler:
             self._check_reference(rule, target, where)
             return None, emit_ref(rule.ref, target, naming)
         maker = self._maker(rule, target, naming, where)
+        self._note_risk(rule, target)
         if not rule.create:
             self._check_type(maker, target, rule, where)
         return maker, maker_emit(maker, target, naming)
@@ -245,12 +269,15 @@ class _DocumentCompiler:
     def _maker(self, rule: Rule, target: Target, naming: Naming, where: str) -> Maker:
         name = rule.maker or target.type
         lookup = self._lookup(rule, naming, where)
+        if name in _ZONED:
+            self._is_closed = False
         if "[" not in name:
             if name not in FUNCTIONS and name not in CODED:
                 known = [*FUNCTIONS, *CODED]
                 raise TablesError(f"{where}: as: no function {name!r}{nearest(name, known)}")
             return function_maker(name, lookup, rule.system)
         program = self._compiler.datatype(name, f"{where}: as")
+        self._is_closed = self._is_closed and program.is_closed
         kind = program.document.target
         if rule.create:
             self._check_creation(rule, kind, target, where)
@@ -260,7 +287,15 @@ class _DocumentCompiler:
             raise TablesError(
                 f"{where}: 'table' and 'system' need a code, a Coding or a CodeableConcept, not {kind}"
             )
-        return document_maker(program.run, kind, program.reads, lookup, rule.system, is_primitive)
+        return document_maker(
+            program.run,
+            kind,
+            program.reads,
+            lookup,
+            rule.system,
+            is_primitive=is_primitive,
+            is_remembered=program.is_closed and program.document.source in _CODED_TYPES,
+        )
 
     def _lookup(self, rule: Rule, naming: Naming, where: str) -> Lookup | None:
         if not rule.table:
@@ -289,8 +324,21 @@ class _DocumentCompiler:
             if source.kind is Kind.RELATIVE:
                 self._reads |= offset(reads, source)
 
+    def _note_risk(self, rule: Rule, target: Target) -> None:
+        element = target.element
+        if element is None or element.codes is None:
+            return
+        table = self._tables.codes.get(rule.table)
+        if table is not None and not rule.maker and element.is_primitive:
+            given = [*table.rows.values(), *([table.fallback] if table.fallback else [])]
+            if all(row.omit or row.code in element.codes for row in given):
+                return
+        self._compiler.risky.add((target.last_owner, element.name))
+
     def _note_condition(self, paths: FramePaths) -> None:
         for source in paths.sources:
+            if source.kind is not Kind.RELATIVE:
+                self._is_closed = False
             leaves = offset(FIRST, source)
             if source.kind is Kind.RELATIVE:
                 self._reads |= leaves
@@ -311,7 +359,7 @@ class _DocumentCompiler:
             (kind,) = gives
             if kind in FUNCTIONS:
                 gives = FUNCTIONS[kind].gives
-        if wanted in gives or (wanted in _QUANTITIES and gives & _QUANTITIES):
+        if wanted in gives or (wanted in QUANTITIES and gives & QUANTITIES):
             return
         raise TablesError(
             f"{where}: {rule.to} takes {wanted}, not what {rule.maker or wanted!r} gives "

@@ -117,7 +117,8 @@ def _quick(node: Node, where: str) -> Test | None:
             if test is None or not node.is_negated:
                 return test
             return lambda frame: not test(frame)
-    return None
+        case _:
+            return None
 
 
 def _quick_source(value: Value, where: str) -> Source | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import import_module
 from typing import Final, cast
 
 from adapters.hl7v2.codec import Message
@@ -36,6 +35,7 @@ from adapters.hl7v2.mapping.protocol import (
 )
 from adapters.hl7v2.mapping.rules import nearest_entry, write_reference, write_value
 from adapters.hl7v2.mapping.shapes import load_shapes
+from adapters.hl7v2.mapping.structure import Structures
 from schemas.errors import MeshError
 
 _READ_BY_ENGINE: Final = tuple(Mark(field, 0, ALL) for field in (9, 12, 18))
@@ -46,7 +46,7 @@ class TableMapper:
     """A `Mapper` of compiled tables. Safe to use from several threads: nothing of a message is kept."""
 
     def __init__(self, tables: Tables, structures: StructureReader) -> None:
-        programs = compile_messages(tables, load_shapes())
+        programs, self._plans = compile_messages(tables, load_shapes())
         self._version = tables.version
         self._structures = structures
         self._chooser = Chooser(tables, programs)
@@ -76,7 +76,7 @@ class TableMapper:
             program = self._program(env, structure)
             if program is not None:
                 base = self._fill(env, program)
-                entries = finish(env)
+                entries = finish(env, self._plans)
                 bundle = make_bundle(env, entries, base, self._bundle_id(env)) if entries else None
             self._coverage.report(env, self._known_segments)
         except (MeshError, RecursionError) as err:
@@ -220,9 +220,7 @@ def compile_mapper(tables: Tables, structures: StructureReader | None = None) ->
 
 
 def _standard_structures() -> StructureReader:
-    return cast(
-        "StructureReader", import_module("adapters.hl7v2.mapping.structure").Structures.load()
-    )
+    return cast("StructureReader", Structures.load())
 
 
 @lru_cache(maxsize=1)

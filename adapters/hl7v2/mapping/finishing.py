@@ -8,7 +8,7 @@ from typing import Final, cast
 from adapters.hl7v2.mapping.frames import Entry, Env
 from adapters.hl7v2.mapping.identity import Identities
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
-from adapters.hl7v2.mapping.requirements import Plan, check, plan_of
+from adapters.hl7v2.mapping.requirements import Plans, check
 from adapters.hl7v2.mapping.targets import Object
 
 _ROUNDS: Final = 8
@@ -47,7 +47,7 @@ def _without(value: Json, gone: set[int]) -> bool:
     return True
 
 
-def finish(env: Env) -> list[Entry]:
+def finish(env: Env, plans: Plans) -> list[Entry]:
     """The entries that are given out, ids and references in place (`Type/id`)."""
     everything = [*env.entries, *env.created]
     for entry in everything:
@@ -55,19 +55,19 @@ def finish(env: Env) -> list[Entry]:
             close_gaps(entry.body)
         if len(entry.body) == 1:
             entry.dropped = True
-    _drop(env, everything)
+    _drop(env, everything, plans)
     Identities(env).assign()
     for reference, target, _ in env.links:
         reference["reference"] = f"{target.type}/{target.id}"
     return _united(env, [entry for entry in everything if not entry.dropped])
 
 
-def _drop(env: Env, everything: list[Entry]) -> None:
+def _drop(env: Env, everything: list[Entry], plans: Plans) -> None:
     """Drop what is not valid, then the references to it, until nothing changes."""
     pending = [entry for entry in everything if not entry.dropped]
     for _ in range(_ROUNDS):
         for entry in pending:
-            _check(env, entry)
+            _check(env, entry, plans)
         lost: dict[int, Entry] = {}
         gone: set[int] = set()
         kept = []
@@ -88,8 +88,8 @@ def _drop(env: Env, everything: list[Entry]) -> None:
         pending = [entry for entry in owners if not entry.dropped]
 
 
-def _check(env: Env, entry: Entry) -> None:
-    plan: Plan | None = plan_of(entry.type)
+def _check(env: Env, entry: Entry, plans: Plans) -> None:
+    plan = plans.of(entry.type)
     if plan is None:
         return
     found: list[tuple[str, str]] = []

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from adapters.hl7v2.codec import Message
-from adapters.hl7v2.codec.delimiters import Delimiters
+from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
 from adapters.hl7v2.codec.errors import CharsetError
 from adapters.hl7v2.codec.message import Component
 from adapters.hl7v2.codec.segment import Segment
@@ -195,7 +195,7 @@ class Env:
     """One message being mapped."""
 
     __slots__ = (
-        "context", "created", "entries", "has_gaps", "is_special", "issues", "left_out", "links", "message", "origins",
+        "context", "created", "entries", "has_gaps", "is_special", "is_usual", "issues", "left_out", "links", "message", "origins",
         "resources", "spot", "views",
     )  # fmt: skip
 
@@ -203,6 +203,8 @@ class Env:
         self.message = message
         self.context = context
         self.is_special = _special(message.delimiters)
+        self.is_usual = message.delimiters == DEFAULT_DELIMITERS
+        """Whether equal bytes of two such messages mean the same."""
         self.views: dict[str, list[View]] = {}
         self.entries: list[Entry] = []
         self.resources: dict[str, list[Entry]] = {}

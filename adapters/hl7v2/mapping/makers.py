@@ -36,6 +36,8 @@ class Maker:
     value: ValueFunction | None = None
     is_document: bool = False
     takes_all: bool = False
+    remembered: dict[bytes, Json] | None = None
+    """Values by the bytes they were made of, where nothing but these decides; codes repeat from message to message."""
 
 
 def function_maker(name: str, lookup: Lookup | None, system: str) -> Maker:
@@ -95,9 +97,16 @@ def _coded(name: str, lookup: Lookup | None, system: str) -> TextFunction:
 
 
 def document_maker(
-    run: Run, target: str, reads: Leaves, lookup: Lookup | None, system: str, is_primitive: bool
+    run: Run,
+    target: str,
+    reads: Leaves,
+    lookup: Lookup | None,
+    system: str,
+    *,
+    is_primitive: bool,
+    is_remembered: bool,
 ) -> Maker:
-    """The maker of a data type document."""
+    """The maker of a data type document. `is_remembered`: what it makes depends on the value alone."""
 
     def primitive(frame: Frame) -> Json:
         frame.out = {}
@@ -124,7 +133,13 @@ def document_maker(
         return out or None
 
     value = primitive if is_primitive else coded if lookup or system else plain
-    return Maker(gives=frozenset({target}), reads=reads, value=value, is_document=True)
+    return Maker(
+        gives=frozenset({target}),
+        reads=reads,
+        value=value,
+        is_document=True,
+        remembered={} if is_remembered else None,
+    )
 
 
 def _replaced(

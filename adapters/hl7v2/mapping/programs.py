@@ -10,6 +10,7 @@ from adapters.hl7v2.mapping.compiler import Compiler, Program
 from adapters.hl7v2.mapping.conditions import Test, compile_condition
 from adapters.hl7v2.mapping.errors import TablesError, nearest
 from adapters.hl7v2.mapping.model import MessageDocument, ResourceRule, Tables, Where
+from adapters.hl7v2.mapping.requirements import Plans
 from adapters.hl7v2.mapping.rules import Naming, Read, compile_read
 from adapters.hl7v2.mapping.shapes import Shapes
 from adapters.hl7v2.mapping.sources import Kind, parse_source
@@ -85,7 +86,7 @@ class Chooser:
         )
 
 
-def compile_messages(tables: Tables, shapes: Shapes) -> dict[str, MessageProgram]:
+def compile_messages(tables: Tables, shapes: Shapes) -> tuple[dict[str, MessageProgram], Plans]:
     """Compile all message documents, and with them every document. Raises `TablesError`."""
     compiler = Compiler(tables, shapes)
     programs = {
@@ -96,7 +97,7 @@ def compile_messages(tables: Tables, shapes: Shapes) -> dict[str, MessageProgram
         compiler.segment(name, str(segment.place))
     for name, datatype in tables.datatypes.items():
         compiler.datatype(name, str(datatype.place))
-    return programs
+    return programs, Plans(frozenset(compiler.risky), shapes)
 
 
 def _message(document: MessageDocument, compiler: Compiler, shapes: Shapes) -> MessageProgram:

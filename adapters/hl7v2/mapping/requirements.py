@@ -6,11 +6,11 @@ Paths and types are checked when tables are loaded; only what depends on the mes
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
 from typing import Final, cast
 
 from adapters.hl7v2.mapping.protocol import Json
-from adapters.hl7v2.mapping.shapes import Element, Shapes, load_shapes
+from adapters.hl7v2.mapping.shapes import QUANTITIES, Element, Shapes
 
 Say = Callable[[str, str], None]
 """Takes a path within the resource, and what is wrong there."""
@@ -33,30 +33,48 @@ class Plan:
         return not self.elements and not self.required
 
 
-@lru_cache(maxsize=512)
-def plan_of(kind: str) -> Plan | None:
-    """The plan of a type; None when nothing of it can be wrong."""
-    plans: dict[str, Plan] = {}
-    _build(kind, load_shapes(), plans)
-    _thin(plans)
-    plan = plans[kind]
-    return None if plan.is_empty else plan
+class Plans:
+    """The plans of one set of tables, by type.
 
+    `risky` are the coded elements (type and name) that a rule may write any code to. Others are written only with codes
+    that were checked when the tables were loaded.
+    """
 
-def _build(kind: str, shapes: Shapes, plans: dict[str, Plan]) -> None:
-    plan = plans[kind] = Plan()
-    choices: dict[str, list[str]] = {}
-    for name, element in shapes.types.get(kind, {}).items():
-        if element.is_required:
-            choices.setdefault(element.choice or name, []).append(name)
-        if name in _ANY_EXTENSION or element.type == "Resource":
-            continue
-        if not element.is_primitive and element.type not in plans:
-            _build(element.type, shapes, plans)
-        inner = None if element.is_primitive else plans[element.type]
-        if inner is not None or element.codes is not None:
-            plan.elements[name] = (element, inner)
-    plan.required = tuple(tuple(names) for names in choices.values())
+    def __init__(self, risky: frozenset[tuple[str, str]], shapes: Shapes) -> None:
+        self._risky = risky
+        self._shapes = shapes
+        self._known: dict[str, Plan | None] = {}
+
+    def of(self, kind: str) -> Plan | None:
+        """The plan of a type; None when nothing of it can be wrong."""
+        if kind not in self._known:
+            plans: dict[str, Plan] = {}
+            self._build(kind, plans)
+            _thin(plans)
+            self._known[kind] = None if plans[kind].is_empty else plans[kind]
+        return self._known[kind]
+
+    def _build(self, kind: str, plans: dict[str, Plan]) -> None:
+        plan = plans[kind] = Plan()
+        choices: dict[str, list[str]] = {}
+        for name, found in self._shapes.types.get(kind, {}).items():
+            element = found
+            if element.is_required:
+                choices.setdefault(element.choice or name, []).append(name)
+            if name in _ANY_EXTENSION or element.type == "Resource":
+                continue
+            if element.codes is not None and not self._is_risky(kind, name):
+                element = replace(element, codes=None)
+            if not element.is_primitive and element.type not in plans:
+                self._build(element.type, plans)
+            inner = None if element.is_primitive else plans[element.type]
+            if inner is not None or element.codes is not None:
+                plan.elements[name] = (element, inner)
+        plan.required = tuple(tuple(names) for names in choices.values())
+
+    def _is_risky(self, kind: str, name: str) -> bool:
+        owner = "Quantity" if kind in QUANTITIES else kind
+        return (owner, name) in self._risky or (kind, name) in self._risky
 
 
 def _thin(plans: dict[str, Plan]) -> None:
@@ -122,4 +140,4 @@ def _has_code(value: dict[str, Json], codes: frozenset[str]) -> bool:
     )
 
 
-__all__ = ["Plan", "check", "plan_of"]
+__all__ = ["Plan", "Plans", "check"]

@@ -32,6 +32,11 @@ PRIMITIVES: Final = frozenset(
     }
 )
 
+QUANTITIES: Final = frozenset(
+    {"Quantity", "Age", "Count", "Distance", "Duration", "MoneyQuantity", "SimpleQuantity"}
+)
+"""Quantity and the types that narrow it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
@@ -105,4 +110,4 @@ def load_shapes() -> Shapes:
     )
 
 
-__all__ = ["PRIMITIVES", "Element", "Shapes", "load_shapes"]
+__all__ = ["PRIMITIVES", "QUANTITIES", "Element", "Shapes", "load_shapes"]

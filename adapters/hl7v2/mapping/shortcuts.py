@@ -43,11 +43,16 @@ def shortcut(plain: Plain, maker: Maker, segment: str) -> Step | None:
     if maker.text is not None:
         if source.kind is Kind.RELATIVE:
             return _relative_text(plain, maker.text)
-        return None if source.repetition == EVERY else _field_text(plain, maker.text, maker.reads)
+        if source.repetition == EVERY:
+            return _every_text(plain, maker.text, maker.reads)
+        return _field_text(plain, maker.text, maker.reads)
     if maker.is_document and maker.value is not None:
         if source.kind is Kind.RELATIVE:
             return None
-        return _field_document(plain, maker.value, maker.reads)
+        step = _field_document(plain, maker.value, maker.reads)
+        if maker.remembered is None or source.component or source.repetition == EVERY:
+            return step
+        return _remembering(plain, step, maker)
     return None
 
 
@@ -160,6 +165,101 @@ def _field_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
             put(frame, value)
 
     return step
+
+
+def _every_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
+    source, test, general, target = plain.source, plain.test, plain.general, plain.target
+    pick, naming, field = _pick(source), plain.naming, source.field
+    mark = Mark(field, EVERY, offset(reads, source))
+
+    def step(frame: Frame) -> None:
+        view = frame.view
+        found = view.cut.get(field)
+        if found is None:
+            found = view.repetitions(field)
+        if not found or (test is not None and not test(frame)):
+            return
+        if frame.env.origins is not None:
+            general(frame)
+            return
+        view.marks.add(mark)
+        for number, parts in enumerate(found, 1):
+            text = pick(parts)
+            if not text:
+                continue
+            frame.source = source
+            try:
+                value = function(text, frame)
+            except (MeshError, ValueError) as err:
+                refuse(frame, naming, err)
+                continue
+            if value is not None and value != "":
+                target.write(frame, value, (view.position, field, number))
+
+    return step
+
+
+MAX_REMEMBERED = 4_096
+_MAX_REMEMBERED_BYTES = 256
+
+
+def _remembering(plain: Plain, step: Step, maker: Maker) -> Step:
+    """Take a coded value from memory when it was made of the same bytes before, without a word to say about it."""
+    source, target, test = plain.source, plain.target, plain.test
+    field, key = source.field, (0, source.field, 1)
+    mark = Mark(field, source.repetition, offset(maker.reads, source))
+    remembered = maker.remembered if maker.remembered is not None else {}
+    value_of = maker.value
+    if value_of is None or source.repetition != 1 or target.needs_key:
+        return step
+
+    def quick(frame: Frame) -> None:
+        view = frame.view
+        fields = view.fields
+        raw = fields[field] if field < len(fields) else b""
+        if not raw or (test is not None and not test(frame)):
+            return
+        env = frame.env
+        value = remembered.get(raw)
+        if value is not None and env.origins is None and env.is_usual:
+            view.marks.add(mark)
+            target.write(frame, copied(value), key)
+            return
+        before, had_gaps = len(env.issues), env.has_gaps
+        env.has_gaps = False
+        step(frame)
+        is_silent = len(env.issues) == before and not env.has_gaps and not env.left_out
+        env.has_gaps = env.has_gaps or had_gaps
+        if (
+            not is_silent
+            or not env.is_usual
+            or len(raw) > _MAX_REMEMBERED_BYTES
+            or not raw.isascii()
+        ):
+            return
+        found = view.repetitions(field)
+        if not found or env.origins is not None:
+            return
+        at = Frame(env, frame.entry, view, {}, found[0], field, 1)
+        made = value_of(at)
+        if made is not None:
+            if len(remembered) >= MAX_REMEMBERED:
+                remembered.clear()
+            remembered[raw] = made
+
+    return quick
+
+
+def copied(value: Json) -> Json:
+    """A copy that shares no object or list."""
+    if isinstance(value, dict):
+        return {
+            name: copied(one) if isinstance(one, dict | list) else one
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [copied(one) if isinstance(one, dict | list) else one for one in value]
+    return value
 
 
 def _field_document(plain: Plain, function: ValueFunction, reads: Leaves) -> Step:

@@ -199,11 +199,15 @@ def _clear(into: Object, others: frozenset[str], frame: Frame) -> None:
 class Target:
     """A compiled path. `element` is what it ends at; None for `$this`."""
 
-    __slots__ = ("_inner", "_last", "element", "is_list", "is_plain", "needs_key", "owner", "text")
+    __slots__ = (
+        "_inner", "_last", "element", "is_list", "is_plain", "last_owner", "needs_key", "owner", "text",
+    )  # fmt: skip
 
     def __init__(self, text: str, owner: str, element: Element | None, steps: list[_Step]) -> None:
         self.text = text
         self.owner = owner
+        self.last_owner = owner
+        """The type that has the last element."""
         self.element = element
         self._inner = tuple(steps[:-1])
         self._last = steps[-1]
@@ -255,7 +259,7 @@ def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
     if text == THIS:
         return Target(text, owner, None, [_This()])
     steps: list[_Step] = []
-    kind, at, element = owner, 0, None
+    kind, last_owner, at, element = owner, owner, 0, None
     while at < len(text):
         found = _PART.match(text, at)
         if found is None:
@@ -273,10 +277,12 @@ def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
                 f"{where}: to: {text!r}",
             )
         )
-        kind, at = element.type, found.end()
+        last_owner, kind, at = kind, element.type, found.end()
     if element is None or text.endswith("."):
         raise TablesError(f"{where}: to: {text!r}; the path ends without an element")
-    return Target(text, owner, element, steps)
+    target = Target(text, owner, element, steps)
+    target.last_owner = last_owner
+    return target
 
 
 def _element(kind: str, name: str, shapes: Shapes, where: str) -> Element:

@@ -29,6 +29,7 @@ from bus.events.protocol import (
 )
 from schemas import subjects
 from schemas.keyed import keyed_hash
+from schemas.registry.errors import SchemaRefused
 from schemas.subjects import Domain
 
 FHIR_JSON: Final = "application/fhir+json"
@@ -175,17 +176,19 @@ class ToFhir:
         identity = self._hash.digest(
             b"hl7v2-view.", event.message_id, mapper.version.encode(), what.encode()
         )[:_ID_BYTES]
-        await self._runtime.events.publish(
-            NewEvent(
-                subject=subjects.event(self._runtime.site, domain, what, event.partition),
-                type=FHIR_JSON,
-                body=to_json(bundle),
-                message_id=identity,
-                index=event.index,
-                received_ms=event.received_ms,
-                traceparent=event.traceparent,
-            )
+        view = NewEvent(
+            subject=subjects.event(self._runtime.site, domain, what, event.partition),
+            type=FHIR_JSON,
+            body=to_json(bundle),
+            message_id=identity,
+            index=event.index,
+            received_ms=event.received_ms,
+            traceparent=event.traceparent,
         )
+        try:
+            await self._runtime.events.publish(view)
+        except SchemaRefused as refused:
+            raise Rejected(f"the view does not fit what its subject is bound to: {refused}") from None
 
     def _count_all(self, mapped: Mapped) -> None:
         for (severity, code), count in Counter(

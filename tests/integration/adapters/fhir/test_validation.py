@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.fhir.config import Validation, ValidationMode
 from adapters.fhir.judge import Report, judge, models_of
+from adapters.fhir.settings import Validation, ValidationMode
 from adapters.fhir.validation import ValidationFailed, Validator
 from bus.events.protocol import Outcome
 from tests.integration.adapters.fhir.kit import (

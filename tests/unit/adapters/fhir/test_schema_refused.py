@@ -6,8 +6,9 @@ import random
 from http import HTTPStatus
 from pathlib import Path
 
-from adapters.fhir.config import ReceiverConfig, Validation
+from adapters.fhir.config import ReceiverConfig
 from adapters.fhir.intake import Intake
+from adapters.fhir.settings import Validation
 from adapters.fhir.validation import Validator
 from schemas.registry.errors import Misfit, SchemaRefused
 from tests.unit.adapters.memory_events import MemoryEvents

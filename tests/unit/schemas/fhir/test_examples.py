@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from schemas.fhir import BodyCodec, FhirCodec, Release, project, read
 from schemas.fhir.catalogue import catalogue
 from schemas.fhir.encoder import Encoder, resource_type_of
 from schemas.fhir.text import canonical, parse_object
-from tests.shared_data import shared_path
+from tests.shared_data import ROOT, shared_path
 
 FOLDERS = [
     (Release.R4, "r4-examples"),
@@ -68,3 +70,11 @@ def test_each_example_has_a_projection_and_a_struct(folder: str) -> None:
         assert (
             getattr(read(raw, projection.resource_type, Release.R4), "id", "") or not projection.id
         )
+
+
+def test_the_page_about_protobuf_shows_what_works() -> None:
+    page = (ROOT / "docs" / "how-to" / "fhir-protobuf.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "fhir-protobuf.md", "exec"), {})
