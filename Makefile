@@ -6,7 +6,7 @@ WORKERS ?= 2
 # How often a test that failed is run again; each is listed as RERUN. CI takes 1: one busy moment of a shared machine is no regression.
 RERUNS ?= 0
 
-.PHONY: help demo run test check format lint types contracts schemas generate bench bench-peers coverage lock clean
+.PHONY: help demo run test judges check format lint types contracts schemas generate bench bench-peers coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ run: $(VENV)/run.stamp ## medmesh up with ./mesh.toml
 test: $(VENV)/dev.stamp ## run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not alone" --reruns $(RERUNS) $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m alone --reruns $(RERUNS) $(ARGS) || [ $$? -eq 5 ]
+
+judges: ## install the independent judges of FHIR and AsyncAPI (npm); without them their tests are skipped
+	bash tests/judges/install.sh
+	bash tests/judges/asyncapi/install.sh
 
 check: format lint types contracts schemas test ## the one gate: format, lint, types, contracts, schemas, tests
 
