@@ -57,6 +57,8 @@ contracts: $(VENV)/dev.stamp
 schemas: $(VENV)/dev.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate.py --check
 	PYTHONPATH=. $(BIN)/python scripts/document_configuration.py --check
+	PYTHONPATH=. $(BIN)/python scripts/generate_structures.py --check
+	PYTHONPATH=. $(BIN)/python scripts/train_dictionaries.py --check
 	cd schemas/proto && ../../$(BIN)/buf lint && ../../$(BIN)/buf breaking --against baseline.binpb
 
 generate: $(VENV)/dev.stamp ## write schemas/generated from schemas/proto

@@ -171,7 +171,7 @@ class Entry:
 
     __slots__ = (
         "anchor", "body", "dropped", "id", "is_created", "key", "name", "order", "parent", "place",
-        "rule", "type", "wanted_key",
+        "rule", "type",
     )  # fmt: skip
 
     def __init__(self, kind: str, name: str, anchor: View, order: int, rule: object = None) -> None:
@@ -188,15 +188,14 @@ class Entry:
         self.is_created = not name
         self.parent: Entry | None = None
         self.place = 0
-        self.wanted_key = ""
 
 
 class Env:
     """One message being mapped."""
 
     __slots__ = (
-        "context", "created", "entries", "has_gaps", "is_special", "is_usual", "issues", "left_out", "links", "message", "origins",
-        "resources", "spot", "views",
+        "context", "created", "entries", "has_gaps", "is_special", "is_usual", "issues", "left_out",
+        "links", "message", "origins", "resources", "spot", "views",
     )  # fmt: skip
 
     def __init__(self, message: Message, context: MapContext) -> None:

@@ -18,16 +18,11 @@ ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_LOADER):  # type: ignore[misc,valid-type]  # the C loader, where libyaml is there
-    """The safe loader without anchors (small files that become large) and without keys that stand twice."""
+_ALIAS: Final = re.compile(rb"(?:^|[\s\[{,:-])\*\w", re.MULTILINE)
 
-    def compose_node(self, parent: object, index: object) -> object:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.constructor.ConstructorError(
-                None, None, "anchors and aliases are not allowed", event.start_mark
-            )
-        return super().compose_node(parent, index)
+
+class _Loader(_LOADER):  # type: ignore[misc,valid-type]  # the C loader, where libyaml is there
+    """The safe loader, without keys that stand twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen = set()
@@ -58,8 +53,14 @@ def read_yaml(raw: bytes, place: Place) -> list[Json]:
     if len(raw) > MAX_FILE_BYTES:
         raise TablesError(f"{place}: {len(raw)} bytes; {MAX_FILE_BYTES} are allowed")
     try:
+        if _ALIAS.search(raw) and any(
+            isinstance(event, yaml.AliasEvent) for event in yaml.parse(raw, Loader=_LOADER)
+        ):
+            raise TablesError(
+                f"{place}: anchors and aliases are not allowed"
+            )  # small files that grow large
         found = list(yaml.load_all(raw, Loader=_Loader))  # a safe loader
-    except (yaml.YAMLError, ValueError, RecursionError) as err:
+    except (yaml.YAMLError, UnicodeError, RecursionError) as err:
         raise TablesError(f"{place}: no YAML: {err}") from None
     for one in found:
         _check(one, place, 0)
