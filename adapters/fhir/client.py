@@ -114,6 +114,7 @@ class FhirSender:
 
     async def drain(self, *, timeout_s: float) -> None:
         """Finish the requests under way; the rest stays in its stream."""
+        self._gate.stop_waiting()
         if self._consumption is not None:
             await self._consumption.drain(timeout_s=timeout_s)
 

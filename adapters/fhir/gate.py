@@ -23,6 +23,12 @@ class ServerGate:
         self._breaker = Breaker()
         self._times = OpenTimes(first_s=first_s, longest_s=longest_s, forget_s=_FORGET_S)
         self._changed = asyncio.Event()
+        self._is_patient = True
+
+    def stop_waiting(self) -> None:
+        """Let whoever waits for a turn give up at once, now and from now on: the adapter drains."""
+        self._is_patient = False
+        self._tell()
 
     @property
     def state(self) -> Gate:
@@ -66,7 +72,7 @@ class ServerGate:
                 self._breaker.begin_probe()
                 return True
             left_s = deadline_s - loop.time()
-            if left_s <= 0 or self.opens_in_s > left_s:
+            if left_s <= 0 or self.opens_in_s > left_s or not self._is_patient:
                 raise Unavailable(f"the server is away ({self._breaker.reason}): waiting")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, self.opens_in_s or left_s)):
