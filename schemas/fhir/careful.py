@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final, Literal, TypeAlias
 
 from schemas.fhir.catalogue import Catalogue
+from schemas.fhir.loading import LOADING
 from schemas.fhir.shapes import UNKNOWN_KEY, Kind, Slot
 from schemas.fhir.strict import INT32, canonical_base64
 from schemas.fhir.text import Json, Number, write
@@ -86,7 +87,9 @@ class CarefulFitter:
 
     def fit(self, name: str, document: dict[str, Json]) -> Fitted:
         """Keyword arguments for the codec's message of a type; `document` is without its resourceType."""
-        return self._fit(self._plan(name), document)
+        with LOADING:
+            plan = self._plan(name)
+        return self._fit(plan, document)
 
     def _fit(self, plan: Plan, document: dict[str, Json]) -> Fitted:
         fitted: Fitted = {}

@@ -7,7 +7,6 @@ fits the message's constructor as it is: names are not on the wire.
 
 from __future__ import annotations
 
-from functools import cache
 from importlib.resources import files
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
@@ -17,12 +16,13 @@ from google.protobuf.message_factory import GetMessageClass
 
 from schemas.fhir.archive import DATATYPES, Archive
 from schemas.fhir.errors import UnknownFhirType
+from schemas.fhir.loading import LOADING, one_each
 from schemas.fhir.release import Release
 from schemas.fhir.shapes import BOX, SIBLING_OFFSET, Shape, shapes_of
 
 
 class Catalogue:
-    """The messages of one release. Not meant to be shared by threads while a type is loaded for the first time."""
+    """The messages of one release. Threads may share it."""
 
     def __init__(self, release: Release) -> None:
         packed = files("schemas.fhir").joinpath("descriptors", f"{release.value.lower()}.bin")
@@ -65,10 +65,11 @@ class Catalogue:
         return self._shapes[name]
 
     def _published_class(self, name: str, stems: tuple[str, ...]) -> type[Message]:
-        for stem in stems:
-            if stem not in self._published:
-                self._public.AddSerializedFile(self._file(stem).SerializeToString())
-                self._published.add(stem)
+        with LOADING:
+            for stem in stems:
+                if stem not in self._published:
+                    self._public.AddSerializedFile(self._file(stem).SerializeToString())
+                    self._published.add(stem)
         full_name = self.release.message_type(name)
         return GetMessageClass(self._public.FindMessageTypeByName(full_name))
 
@@ -79,15 +80,17 @@ class Catalogue:
         return stem
 
     def _file(self, stem: str) -> FileDescriptorProto:
-        file = self._files.get(stem)
-        if file is None:
-            if stem != DATATYPES:
-                self._file(DATATYPES)
-            part = self._archive.part(stem)
-            file = self._files[stem] = FileDescriptorProto.FromString(part.descriptor)
-            self._shapes.update(shapes_of(file, part.decimals))
-            self._wire.AddSerializedFile(_named_as_json(file).SerializeToString())
-        return file
+        with LOADING:
+            file = self._files.get(stem)
+            if file is None:
+                if stem != DATATYPES:
+                    self._file(DATATYPES)
+                part = self._archive.part(stem)
+                file = FileDescriptorProto.FromString(part.descriptor)
+                self._wire.AddSerializedFile(_named_as_json(file).SerializeToString())
+                self._shapes.update(shapes_of(file, part.decimals))
+                self._files[stem] = file
+            return file
 
 
 def _named_as_json(file: FileDescriptorProto) -> FileDescriptorProto:
@@ -107,7 +110,7 @@ def _named_as_json(file: FileDescriptorProto) -> FileDescriptorProto:
     return copy
 
 
-@cache
+@one_each
 def catalogue(release: Release) -> Catalogue:
     """The one catalogue of a release in this process."""
     return Catalogue(release)

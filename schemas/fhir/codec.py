@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -19,6 +18,7 @@ from schemas.fhir.decoder import decoder
 from schemas.fhir.encoder import Encoder, resource_type_of
 from schemas.fhir.errors import MalformedFhir, UnknownFhirType
 from schemas.fhir.fallback import CannotCarry, FallBack
+from schemas.fhir.loading import one_each
 from schemas.fhir.release import Release
 from schemas.fhir.text import canonical, may_hold_negative_zero, parse_object
 
@@ -65,7 +65,10 @@ class CodecCounts:
 
 
 class FhirCodec:
-    """Converts documents of one release. Types are loaded when they are met first."""
+    """Converts documents of one release. Types are loaded when they are met first.
+
+    Threads may share a codec; its counts are then close, not exact.
+    """
 
     def __init__(self, release: Release) -> None:
         self.release = release
@@ -149,7 +152,7 @@ class FhirCodec:
         return Encoded(BodyCodec.JSON, raw, "")
 
 
-@cache
+@one_each
 def codec(release: Release) -> FhirCodec:
     """The one codec of a release in this process."""
     return FhirCodec(release)

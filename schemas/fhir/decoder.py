@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -13,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from schemas.fhir.catalogue import Catalogue, catalogue
 from schemas.fhir.errors import MalformedFhir, NewerFhirSchema
+from schemas.fhir.loading import LOADING, one_each
 from schemas.fhir.release import Release
 from schemas.fhir.shapes import UNKNOWN_JSON, Kind, Slot
 from schemas.fhir.text import NUMBER, parse
@@ -118,7 +118,7 @@ class Decoder:
     def _open(self, opened: _Opened, found: Found) -> None:
         known = self._resources.get(opened.name)
         if known is None:
-            known = self._resources[opened.name] = self._load(opened.name)
+            known = self._load(opened.name)
         message = known[0].FromString(opened.body)
         _refuse_unknown_fields(message, opened.body)
         _show(message, known[1], opened.tree, found)
@@ -126,7 +126,10 @@ class Decoder:
     def _load(self, name: str) -> tuple[type[Message], Plan]:
         if name not in self._catalogue.resources:
             raise MalformedFhir("a resource of the message has a type that the release lacks")
-        return self._catalogue.wire_class(name), self._plan(name)
+        with LOADING:
+            known = self._catalogue.wire_class(name), self._plan(name)
+            self._resources[name] = known
+        return known
 
     def _plan(self, name: str) -> Plan:
         plan = self._plans.get(name)
@@ -149,7 +152,7 @@ class Decoder:
         return _each(one) if one else _listed
 
 
-@cache
+@one_each
 def decoder(release: Release) -> Decoder:
     """The one decoder of a release in this process."""
     return Decoder(catalogue(release))

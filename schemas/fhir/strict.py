@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64encode
-from functools import cache
 from typing import Annotated, Final
 
 import msgspec
 
 from schemas.fhir.catalogue import catalogue
+from schemas.fhir.loading import LOADING, one_each
 from schemas.fhir.release import Release
 from schemas.fhir.shapes import Kind, Slot
 from schemas.fhir.typed import NAMESPACE, Family, struct_name
@@ -84,13 +84,14 @@ class StrictTypes:
         """A decoder that raises `msgspec.ValidationError` for what protobuf would not carry exactly."""
         decoder = self._decoders.get(name)
         if decoder is None:
-            struct = self._family.struct(name)
-            decoder = msgspec.json.Decoder(struct, dec_hook=_hold)
-            self._decoders[name] = decoder
+            with LOADING:
+                struct = self._family.struct(name)
+                decoder = msgspec.json.Decoder(struct, dec_hook=_hold)
+                self._decoders[name] = decoder
         return decoder
 
 
-@cache
+@one_each
 def strict_types(release: Release) -> StrictTypes:
     """The one set of strict types of a release."""
     return StrictTypes(release)

@@ -18,6 +18,7 @@ import msgspec
 
 from schemas.fhir.catalogue import catalogue
 from schemas.fhir.errors import MalformedFhir, UnknownFhirType
+from schemas.fhir.loading import LOADING, one_each
 from schemas.fhir.release import Release
 from schemas.fhir.shapes import Kind, Slot
 from schemas.fhir.typed import NAMESPACE, Family, struct_name
@@ -41,7 +42,7 @@ def _annotate(slot: Slot) -> str:
     return f"list[{name} | None]" if padded else f"list[{name}]"
 
 
-@cache
+@one_each
 def _family(release: Release) -> Family:
     return Family(
         catalogue(release), "typed", _annotate, {**NAMESPACE, "Decimal": Decimal}, strict=False
@@ -52,12 +53,14 @@ def struct_type(resource_type: str, release: Release) -> type[msgspec.Struct]:
     """The struct of a resource type. Raises `UnknownFhirType`."""
     if resource_type not in catalogue(release).resources:
         raise UnknownFhirType(f"FHIR {release.value} has no such resource type")
-    return _family(release).struct(resource_type)
+    with LOADING:
+        return _family(release).struct(resource_type)
 
 
 @cache
 def _decoder(resource_type: str, release: Release) -> msgspec.json.Decoder[msgspec.Struct]:
-    return msgspec.json.Decoder(struct_type(resource_type, release))
+    with LOADING:
+        return msgspec.json.Decoder(struct_type(resource_type, release))
 
 
 def read(raw: bytes | msgspec.Raw, resource_type: str, release: Release) -> msgspec.Struct:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from typing import Final, TypeAlias
 
 import msgspec
@@ -37,6 +38,10 @@ def parse(raw: bytes) -> Json:
     except UnicodeDecodeError as error:
         raise MalformedFhir(f"the JSON is not UTF-8 (byte {error.start} of a string)") from None
     except msgspec.DecodeError as error:
+        if raw.startswith(BOM_UTF8):
+            raise MalformedFhir(
+                "the JSON begins with a byte order mark, which JSON lacks"
+            ) from None
         raise MalformedFhir(str(error)) from None
     return parsed
 

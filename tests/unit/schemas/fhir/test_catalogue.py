@@ -87,3 +87,27 @@ def test_a_type_that_is_no_resource_is_refused(name: str) -> None:
 def test_a_file_that_is_no_archive_is_refused() -> None:
     with pytest.raises(ValueError, match="no archive"):
         Archive(b"something else")
+
+
+def test_threads_may_meet_types_at_the_same_time() -> None:
+    script = (
+        "import threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from schemas.fhir import FhirCodec, Release, read\n"
+        "names = ['Patient', 'Observation', 'Encounter', 'Bundle'] * 4\n"
+        "gate = threading.Barrier(len(names))\n"
+        "def convert(name):\n"
+        '    raw = b\'{"resourceType":"%s","id":"a","meta":{"tag":[{"code":"x"}]},"zzz":1}\'\n'
+        "    raw %= name.encode()\n"
+        "    gate.wait(30)\n"
+        "    codec = FhirCodec(Release.R4)\n"
+        "    read(raw, name, Release.R4)\n"
+        "    codec.open(codec.encode(raw))\n"
+        "    return codec.decode(codec.encode(raw)) == raw\n"
+        "with ThreadPoolExecutor(len(names)) as pool:\n"
+        "    print(all(pool.map(convert, names)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "True", done.stderr
