@@ -13,7 +13,9 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 SIBLING_OFFSET: Final = 512
+"""The number of `_key` is the number of `key` plus this."""
 UNKNOWN_JSON: Final = 511
+"""The number of `unknown_json` in every message."""
 UNKNOWN_KEY: Final = "unknown_json"
 BOX: Final = "ResourceBox"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import sys
 from collections.abc import Callable, Mapping
-from enum import Enum
 from types import ModuleType
 from typing import Final
 
@@ -42,22 +41,17 @@ class Family:
 
     def struct(self, name: str) -> type[msgspec.Struct]:
         """The struct of a FHIR type, made with all that it refers to when it is asked for first."""
-        found: type[msgspec.Struct] | None = vars(self._module).get(struct_name(name))
-        if found is not None:
-            return found
-        made: type[msgspec.Struct] | None = None
-        waiting = [name]
+        known = vars(self._module)
+        waiting = {name}
         while waiting:
             each = waiting.pop()
-            if struct_name(each) not in vars(self._module):
-                struct = self._make(each)
-                made = made or struct
-                waiting += {slot.type for slot in self._catalogue.shape(each) if slot.type}
-        if made is None:
-            raise AssertionError("unreachable: the name was not there")
-        return made
+            if struct_name(each) not in known:
+                self._make(each)
+                waiting |= {slot.type for slot in self._catalogue.shape(each) if slot.type}
+        struct: type[msgspec.Struct] = known[struct_name(name)]
+        return struct
 
-    def _make(self, name: str) -> type[msgspec.Struct]:
+    def _make(self, name: str) -> None:
         fields: list[tuple[str, object, object]] = []
         keys = {}
         for slot in self._catalogue.shape(name):
@@ -79,14 +73,6 @@ class Family:
             tag=name if resource else None,
         )
         setattr(self._module, struct_name(name), struct)
-        return struct
-
-
-class Form(Enum):
-    """What the names of attributes end with."""
-
-    SIBLING = "_ext"
-    KEYWORD = "_"
 
 
 def struct_name(fhir_type: str) -> str:
@@ -97,8 +83,8 @@ def struct_name(fhir_type: str) -> str:
 def attribute_name(slot: Slot) -> str:
     """FHIR's own key; `birthDate_ext` for `_birthDate`, and `class_` for a key that Python keeps for itself."""
     if slot.kind is Kind.SIBLING:
-        return slot.key[1:] + Form.SIBLING.value
-    return slot.key + Form.KEYWORD.value if keyword.iskeyword(slot.key) else slot.key
+        return slot.key[1:] + "_ext"
+    return slot.key + "_" if keyword.iskeyword(slot.key) else slot.key
 
 
 NAMESPACE: Final = {"UnsetType": msgspec.UnsetType, "Raw": msgspec.Raw}

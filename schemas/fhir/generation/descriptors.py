@@ -19,11 +19,11 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
 )
 
-from schemas.fhir.generation.layout import DATATYPES, layout, snake
+from schemas.fhir.archive import DATATYPES
+from schemas.fhir.generation.layout import layout, snake
 from schemas.fhir.generation.model import PRIMITIVES, Field, Model
-from schemas.fhir.generation.numbers import SIBLING_OFFSET, UNKNOWN_JSON, Lock
-
-BOX: Final = "ResourceBox"
+from schemas.fhir.generation.numbers import Lock
+from schemas.fhir.shapes import BOX, SIBLING_OFFSET, UNKNOWN_JSON, UNKNOWN_KEY
 
 _SCALARS: Final = {
     "boolean": FieldDescriptorProto.TYPE_BOOL,
@@ -75,7 +75,7 @@ class _Message:
         for field in fields:
             self._add_field(field, numbers[field.key])
         self._message.field.add(
-            name="unknown_json",
+            name=UNKNOWN_KEY,
             number=UNKNOWN_JSON,
             type=_BYTES,
             label=FieldDescriptorProto.LABEL_OPTIONAL,
@@ -128,4 +128,4 @@ def _label(*, repeated: bool) -> FieldDescriptorProto.Label.ValueType:
     return FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
 
 
-__all__ = ["BOX", "descriptors"]
+__all__ = ["descriptors"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
+from schemas.fhir.archive import DATATYPES
 from schemas.fhir.generation.model import Model
-
-DATATYPES: Final = "datatypes"
 
 
 def snake(name: str) -> str:
@@ -49,4 +47,4 @@ def _owner(name: str, model: Model) -> str | None:
     return max(found, key=len, default=None)
 
 
-__all__ = ["DATATYPES", "layout", "snake"]
+__all__ = ["layout", "snake"]

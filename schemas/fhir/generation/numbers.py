@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Final
 
 from schemas.fhir.generation.model import Model
-
-UNKNOWN_JSON: Final = 511
-"""The number of `unknown_json` in every message."""
-SIBLING_OFFSET: Final = 512
-"""The number of `_key` is the number of `key` plus this."""
+from schemas.fhir.shapes import UNKNOWN_JSON
 
 Lock = dict[str, list[str]]
 
@@ -40,11 +35,4 @@ def lock_from_json(text: str) -> Lock:
     return {name: keys.split() for name, keys in json.loads(text).items()}
 
 
-__all__ = [
-    "SIBLING_OFFSET",
-    "UNKNOWN_JSON",
-    "Lock",
-    "extended",
-    "lock_from_json",
-    "lock_to_json",
-]
+__all__ = ["Lock", "extended", "lock_from_json", "lock_to_json"]
