@@ -11,9 +11,11 @@ from adapters.hl7v2.mapping.protocol import Issue, IssueCode, Severity
 _ALL: Final = (0, 0)
 _DELIMITERS: Final = 2
 MAX_REMEMBERED: Final = 4_096
-Covered = tuple[bool, bool, Mapping[int, frozenset[tuple[int, int]]]]
-"""Whether all of the field is read; whether its first leaf is; leaves by repetition, 0 for each."""
-_NOT_COVERED: Final[Covered] = (False, False, {})
+Covered = tuple[bool, int, int, Mapping[int, frozenset[tuple[int, int]]]]
+"""Whether all of the field is read; so many repetitions (many for each), and of each so many components from the first
+on; leaves by repetition, 0 for each."""
+_NOT_COVERED: Final[Covered] = (False, 0, 0, {})
+_MANY: Final = 1 << 30
 
 
 class Coverage:
@@ -76,14 +78,13 @@ class Coverage:
         for field in range(start, len(fields)):
             if not fields[field]:
                 continue
-            is_all, reads_first, leaves = covered.get(field, _NOT_COVERED)
+            is_all, repetitions, components, leaves = covered.get(field, _NOT_COVERED)
             if is_all:
                 continue
-            if reads_first:
-                found = cut.get(field) or view.repetitions(field)
-                if len(found) != 1 or len(found[0]) != 1 or not isinstance(found[0][0], str):
-                    yield from _leaves(view, field, leaves)
-            else:
+            found = cut.get(field)
+            if found is None:
+                found = view.repetitions(field)
+            if len(found) > repetitions or any(not _is_read(parts, components) for parts in found):
                 yield from _leaves(view, field, leaves)
 
     def _covered(self, marks: set[Mark]) -> dict[int, Covered]:
@@ -103,11 +104,25 @@ def _summed(marks: set[Mark]) -> dict[int, Covered]:
     return {
         field: (
             _ALL in repetitions.get(0, ()),
-            any((1, n) in repetitions.get(i, ()) for n in (0, 1) for i in (0, 1)),
+            *_prefix(repetitions),
             {number: frozenset(leaves) for number, leaves in repetitions.items()},
         )
         for field, repetitions in fields.items()
     }
+
+
+def _prefix(repetitions: Mapping[int, set[tuple[int, int]]]) -> tuple[int, int]:
+    """How many repetitions, and of each how many components without subcomponents, are read without a gap."""
+    number = 0 if 0 in repetitions else 1
+    leaves = repetitions.get(number, set())
+    components = 0
+    while (components + 1, 1) in leaves or (components + 1, 0) in leaves:
+        components += 1
+    return (1 if number else _MANY), components
+
+
+def _is_read(parts: Parts, components: int) -> bool:
+    return len(parts) <= components and all(type(part) is str for part in parts)
 
 
 def _leaves(

@@ -76,7 +76,7 @@ class _Labelled:
         labels = frame.labels
         if labels is None:
             labels = frame.labels = {}
-        place = (self.prefix, self.label or key)
+        place = (self.prefix, self.label or key, id(into))
         inner = labels.get(place)
         if inner is None:
             inner = labels[place] = {}
@@ -93,7 +93,7 @@ class _Labelled:
         labels = frame.labels
         if labels is None:
             labels = frame.labels = {}
-        place = (self.prefix, self.label or key)
+        place = (self.prefix, self.label or key, id(into))
         old = labels.get(place)
         if old is None:
             labels[place] = value

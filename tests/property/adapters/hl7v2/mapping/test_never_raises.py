@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,14 @@ def _mapper() -> Mapper:
     return mapper()
 
 
+def _check_filled(value: object) -> None:
+    """No empty text, list or object, and no null, at any depth."""
+    assert value not in ("", None, [], {})
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        _check_filled(one)
+
+
 def _check(raw: bytes, output: Output = Output.MESSAGE) -> Mapped | None:
     try:
         message = Message.parse(raw)
@@ -32,11 +41,7 @@ def _check(raw: bytes, output: Output = Output.MESSAGE) -> Mapped | None:
         return None
     result = _mapper().map(message, MapContext(tenant="north", output=output))
     if result.bundle is not None:
-        text = to_json(result.bundle)
-        assert b'""' not in text.replace(b'\\"', b"")
-        assert b"[]" not in text
-        assert b"{}" not in text
-        assert b"null" not in text
+        _check_filled(orjson.loads(to_json(result.bundle)))
     assert result.resources or result.issues
     return result
 

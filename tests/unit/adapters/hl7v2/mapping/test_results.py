@@ -301,3 +301,19 @@ def test_remembered_codes_are_not_shared_between_messages() -> None:
     assert second["code"]["coding"] == [
         {"code": "24331-1", "display": "Lipid", "system": "http://loinc.org"}
     ]
+
+
+def test_labels_are_kept_apart_within_repeated_elements() -> None:
+    site = layer(
+        segments__pid="""
+segment: PID[Patient]
+rules:
+  - {id: contact, from: "PID-5[*]", to: "contact[].telecom[phone].value", as: string}
+  - {id: contact-use, from: "PID-5[*]", to: "contact[].telecom[phone].use", const: home}
+"""
+    )
+    contacts = only(mapped(MSH, PID, using=mapper(site)), "Patient")["contact"]
+    assert contacts == [
+        {"telecom": [{"value": "Doe", "use": "home"}]},
+        {"telecom": [{"value": "Roe", "use": "home"}]},
+    ]
