@@ -11,6 +11,7 @@ BENCHMARKS = (
     "hl7v2_parse",
     "fhirpath",
     "fhir_codec",
+    "mapping",
     "transport",
     "subjects",
     "group_commit",
