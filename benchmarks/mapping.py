@@ -33,7 +33,8 @@ REPEATS = 20
 _HEAD = "MSH|^~\\&|EMR|NORTH|HIS|NORTH|20260301100000+0100||{kind}|C1|P|2.5.1||||||UNICODE UTF-8"
 _PID = (
     "PID|1||P4711^^^NORTH^MR~99887766^^^NATIONAL^NI||EXAMPLE^PATIENT^Q^JR^DR^^L~SAMPLE^PATIENT^^^^^M||19700101|F||2106-3^White^CDCREC"
-    "|1 TEST STREET^^TESTTOWN^TS^12345^DEU^H||^PRN^PH^^49^30^1234567|^WPN^PH^^49^30^7654321|de^German^ISO639|M^Married^HL70002||A1^^^NORTH^AN"
+    "|1 TEST STREET^^TESTTOWN^TS^12345^DEU^H||^PRN^PH^^49^30^1234567"
+    "|^WPN^PH^^49^30^7654321|de^German^ISO639|M^Married^HL70002||A1^^^NORTH^AN"
 )
 _PV1 = (
     "PV1|1|I|W1^R1^B1^NORTH^^^^^S|E||W2^R2^B2|1001^DOCTOR^ONE^^^^MD^^NORTH^L|1002^DOCTOR^TWO|1003^DOCTOR^THREE|MED||||7|||1004^DOCTOR^FOUR"
@@ -67,9 +68,11 @@ def report(observations: int = 20) -> bytes:
         _PID,
         _PV1,
         "ORC|RE|O1^HIS|F1^LAB||CM||||20260301080000+0100|||1001^DOCTOR^ONE",
-        "OBR|1|O1^HIS|F1^LAB|24323-8^Comprehensive panel^LN|||20260301081500+0100|||||||||1001^DOCTOR^ONE||||||20260301101500+0100||CH|F",
+        "OBR|1|O1^HIS|F1^LAB|24323-8^Comprehensive panel^LN|||20260301081500+0100"
+        "|||||||||1001^DOCTOR^ONE||||||20260301101500+0100||CH|F",
         *(
-            f"OBX|{n}|NM|{2000 + n}-{n % 10}^Analyte {n}^LN||{n}.50|mmol/L^^UCUM|1.0-9.9|N|||F|||20260301081500+0100"
+            f"OBX|{n}|NM|{2000 + n}-{n % 10}^Analyte {n}^LN||{n}.50|mmol/L^^UCUM"
+            "|1.0-9.9|N|||F|||20260301081500+0100"
             for n in range(1, observations + 1)
         ),
     ]
