@@ -43,6 +43,8 @@ def default_of(field: FieldInfo) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return f"`{list(value)}`"
+    if isinstance(value, dict):
+        return f"`{value}`"
     return f"`{value}`" if isinstance(value, int | float) else f'`"{value}"`'
 
 

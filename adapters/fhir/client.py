@@ -176,7 +176,7 @@ class FhirSender:
             method=chosen.method,
             path=chosen.path,
             body=event.body,
-            content_type=event.type,
+            content_type=event.type if _fits_a_header(event.type) else FHIR_JSON,
             headers=(*chosen.headers, *prefer),
         )
         try:
@@ -256,6 +256,11 @@ class FhirSender:
 
     def _count(self, name: str, reason: str) -> None:
         self._runtime.counters.add(name, who=self._config.name, reason=reason)
+
+
+def _fits_a_header(text: str) -> bool:
+    """Whether a type that another service chose may stand in a header as it is."""
+    return text.isascii() and text.isprintable()
 
 
 def _plain(body: bytes) -> dict[str, object]:

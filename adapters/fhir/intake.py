@@ -73,6 +73,7 @@ class Intake:
         self.trouble = ""
         """Why the last body could not be stored, for operators; empty when it was."""
         self.last_heartbeat_ms = 0
+        """When the last heartbeat of a subscription came; 0: none yet."""
 
     async def accept(self, body: bytes, *, wanted_type: str = "", wanted_id: str = "") -> Reply:
         """Store one body and say what to answer; 2xx only once it is stored. Never raises a `MeshError`.

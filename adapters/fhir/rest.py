@@ -28,7 +28,7 @@ from schemas.clock import Clock
 Parameters = Sequence[tuple[str, str]]
 """Search parameters in order; values are encoded here, FHIR's own escapes (`\\|`) are the caller's."""
 _MAX_PAGES: Final = 1000
-_MERGE_PATCH: Final = "application/json-patch+json"
+_JSON_PATCH: Final = "application/json-patch+json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class FhirClient:
     async def patch(self, type: str, id: str, operations: bytes, *, if_match: str = "") -> Answer:
         """Apply a JSON Patch (RFC 6902). Give `if_match`, or an operation `test`: a patch may not come twice."""
         headers = (("if-match", f'W/"{_id(if_match)}"'),) if if_match else ()
-        return await self._ask("PATCH", _place(type, id), operations, headers, _MERGE_PATCH)
+        return await self._ask("PATCH", _place(type, id), operations, headers, _JSON_PATCH)
 
     async def delete(self, type: str, id: str) -> Answer:
         """Delete a resource; fine when there is none any more."""

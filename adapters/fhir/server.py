@@ -84,7 +84,7 @@ class FhirReceiver:
             return Health(condition=Condition.DEGRADED, detail=trouble)
         return Health(
             condition=Condition.HEALTHY,
-            detail=f"{self._listener.connections} connections on {self._config.listen}",
+            detail=f"{self._listener.connections} connections on {self._config.listen}{self._heard()}",
         )
 
     async def drain(self, *, timeout_s: float) -> None:
@@ -107,6 +107,13 @@ class FhirReceiver:
     def bound_port(self) -> int:
         """The port listened on: the one asked of the system when the configuration says 0."""
         return self._listener.port
+
+    def _heard(self) -> str:
+        """When a subscription last showed that it is alive, if it does."""
+        heard_ms = self._intake.last_heartbeat_ms
+        if not heard_ms:
+            return ""
+        return f"; last heartbeat {(self._runtime.clock.now_ms() - heard_ms) / 1000:.0f} s ago"
 
     async def _store(self, bodies: list[bytes]) -> int:
         return await self._intake.store(bodies)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.contract import Condition
-from bus.events.protocol import Outcome
+from adapters.fhir.codec.outcome import operation_outcome
+from bus.events.protocol import Outcome, Rejected
 from tests.integration.adapters.fhir.kit import (
     SYSTEM,
     bundle,
@@ -20,7 +21,7 @@ from tests.integration.adapters.fhir.kit import (
 )
 from tests.peers.fhir_server import Fault, FhirServer, fhir_server
 from tests.unit.adapters.memory_events import MemoryEvents
-from tests.unit.adapters.parts import DEADLINE_S, eventually
+from tests.unit.adapters.parts import DEADLINE_S, eventually, received
 
 
 async def outcome(events: MemoryEvents, number: int = 1) -> Outcome:
@@ -340,3 +341,72 @@ async def test_filter_lets_through_what_it_says_and_hides_nothing(tmp_path: Path
         assert current(server, "Observation") == [bodies[1], bodies[4]]
         assert [letter[2] for letter in events.dead_letters] == ["fhir_filter_undecided"]
         assert own.counters.get("filter_undecided") == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 413, 415, 422, 451, 501])
+async def test_refusals_are_final_and_name_their_codes(tmp_path: Path, status: int) -> None:
+    body = operation_outcome("required", "ZEBRAFISH", severity="fatal")
+    async with (
+        fhir_server() as server,
+        fhir_client(MemoryEvents(), tmp_path, server.base) as (sender, _),
+    ):
+        server.faults.append(Fault(status=status, body=body))
+        with pytest.raises(Rejected, match=f"{status}.*: fatal/required") as caught:
+            await sender.deliver(received(patient(), type="application/fhir+json"))
+        assert "ZEBRAFISH" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert len(server.seen) == 1
+
+
+async def test_fault_of_the_server_may_count_as_an_attempt(tmp_path: Path) -> None:
+    events = MemoryEvents()
+    settings = {"on_server_fault": "retry"}
+    async with fhir_server() as server, fhir_client(events, tmp_path, server.base, **settings):
+        server.faults.extend([Fault(status=500)] * 8)
+        await events.publish(event(patient("p1"), 1))
+        assert await outcome(events, 1) is Outcome.REFUSED
+        assert events.dead_letters[0][2] == "fhir_server_failed"
+        await events.publish(event(patient("p2"), 2))
+        assert await outcome(events, 2) is Outcome.APPLIED
+
+
+@pytest.mark.parametrize(
+    ("code", "result", "requests"),
+    [("ok", "applied", 1), ("transient-error", "refused", 8), ("fatal-error", "refused", 1)],
+)
+async def test_answer_to_a_message_is_read(
+    tmp_path: Path, code: str, result: str, requests: int
+) -> None:
+    events = MemoryEvents()
+    header = json.dumps({"resourceType": "MessageHeader", "response": {"code": code}})
+    answer = bundle("message", ("POST x", header.encode()))
+    async with fhir_server() as server, fhir_client(events, tmp_path, server.base):
+        server.always = Fault(status=200, body=answer)
+        await events.publish(event(bundle("message")))
+        assert (await outcome(events)).name.lower() == result
+        assert len(server.seen) == requests
+
+
+async def test_type_of_an_event_cannot_break_out_of_its_header(tmp_path: Path) -> None:
+    events = MemoryEvents()
+    async with fhir_server() as server, fhir_client(events, tmp_path, server.base):
+        odd = "application/fhir+json; x=1\r\nx-evil: 1"
+        await events.publish(event(patient("p1"), 1, type=odd))
+        plain = "application/fhir+json; fhirVersion=4.0"
+        await events.publish(event(patient("p1"), 2, type=plain))
+        await events.until(lambda: len(events.receipts) == 2)
+        kinds = [seen.headers["content-type"] for seen in server.seen]
+        assert kinds == ["application/fhir+json", plain]
+        assert not [seen for seen in server.seen if "x-evil" in seen.headers]
+
+
+async def test_password_is_shown_as_basic_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = MemoryEvents()
+    monkeypatch.setenv("FHIR_SECRET", "open sesame")
+    auth = {"method": "basic", "user": "medmesh", "secret_env": "FHIR_SECRET"}
+    async with fhir_server() as server, fhir_client(events, tmp_path, server.base, auth=auth):
+        await events.publish(event(patient()))
+        assert await outcome(events) is Outcome.APPLIED
+        assert server.seen[0].headers["authorization"] == "Basic bWVkbWVzaDpvcGVuIHNlc2FtZQ=="

@@ -140,6 +140,7 @@ async def test_notifications_are_understood(tmp_path: Path, release: str) -> Non
             body = notification(kind, release=release)
             assert (await send(endpoint(receiver), body)).status_code == 200
         assert not events.events
+        assert "last heartbeat" in receiver.health().detail
         resources = (patient(), observation("o1"), observation("o2", subject="Patient/p2"))
         body = notification("event-notification", *resources, release=release)
         for _ in range(2):  # a server that heard no answer sends it again
