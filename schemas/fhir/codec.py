@@ -86,10 +86,8 @@ class FhirCodec:
         name = resource_type_of(raw)
         self.counts.encoded += 1
         if name not in self._catalogue.resources:
-            parse_object(raw)
             return self._as_json(raw, FallBack.UNKNOWN_TYPE)
         if may_hold_negative_zero(raw):
-            parse_object(raw)
             return self._as_json(raw, FallBack.NEGATIVE_ZERO)
         encoder = self._encoder
         misfits, careful = encoder.misfits, encoder.careful
@@ -97,7 +95,8 @@ class FhirCodec:
             body = encoder.encode(name, raw)
         except CannotCarry as cannot:
             return self._as_json(raw, cannot.reason)
-        except RecursionError:
+        except (RecursionError, MalformedFhir):
+            # a resource deep inside others may exhaust the stack with JSON that is none the worse for it
             return self._as_json(raw, FallBack.TOO_DEEP)
         if verify and not self._identical(name, body, raw):
             return self._as_json(raw, FallBack.NOT_IDENTICAL)
@@ -148,6 +147,7 @@ class FhirCodec:
             return False
 
     def _as_json(self, raw: bytes, reason: FallBack) -> Encoded:
+        parse_object(raw)
         self.counts.fell_back[reason] += 1
         return Encoded(BodyCodec.JSON, raw, "")
 

@@ -133,6 +133,22 @@ def test_bundles_in_bundles_come_back_however_deep(codec: FhirCodec) -> None:
     assert codec.decode(encoded) == raw
 
 
+@pytest.mark.parametrize("depth", [20, 150, 300, 450])
+def test_resources_in_resources_are_never_refused_for_their_depth(
+    codec: FhirCodec, depth: int
+) -> None:
+    raw = b'{"resourceType":"Patient","id":"innermost","zzz":1}'
+    for _ in range(depth):
+        raw = b'{"resourceType":"Patient","contained":[%s]}' % raw
+    assert codec.decode(codec.encode(raw)) == raw
+
+
+def test_what_travels_as_json_is_json(codec: FhirCodec) -> None:
+    entries = questionnaire(110) + b'},{"resource":{"resourceType":"Patient","id":"\xff"}'
+    with pytest.raises(MalformedFhir):
+        codec.encode(b'{"resourceType":"Bundle","entry":[{"resource":%s}]}' % entries)
+
+
 def test_verification_finds_a_key_that_stands_twice(codec: FhirCodec) -> None:
     raw = observation('"id":"a","id":"b"')
     assert codec.encode(raw).codec is BodyCodec.PROTOBUF
