@@ -35,8 +35,8 @@ class _Opened:
 Found: TypeAlias = "list[_Opened]"
 # protobuf's field values have no common type
 Show: TypeAlias = Callable[[Any, Found], object]
-Plan: TypeAlias = "dict[object, tuple[str, Show | Plan | None]]"
-"""By field descriptor: the key, and how the value is shown (as it is, as a message by its plan, or by a call)."""
+Plan: TypeAlias = "dict[object, tuple[str, Plan | None, Show | None]]"
+"""By field descriptor: the key, and the plan of one message, or what shows the value; else it is shown as it is."""
 
 _rest: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _number = NUMBER.fullmatch
@@ -137,19 +137,12 @@ class Decoder:
             plan = self._plans[name] = {}  # known before it is filled: types refer to themselves
             fields = self._catalogue.wire_class(name).DESCRIPTOR.fields_by_number
             for slot in self._catalogue.shape(name):
-                plan[fields[slot.number]] = slot.key, self._show_of(slot)
+                inner = self._plan(slot.type) if slot.type else None
+                if inner is None or slot.repeated:
+                    plan[fields[slot.number]] = slot.key, None, _show_of(slot, inner)
+                else:
+                    plan[fields[slot.number]] = slot.key, inner, None
         return plan
-
-    def _show_of(self, slot: Slot) -> Show | Plan | None:
-        if slot.type:
-            plan = self._plan(slot.type)
-            return _messages(plan, slot.kind) if slot.repeated else plan
-        if not slot.repeated:
-            return _ONE.get(slot.kind)
-        if slot.kind is Kind.STRING:
-            return _texts
-        one = _ONE.get(slot.kind)
-        return _each(one) if one else _listed
 
 
 @one_each
@@ -161,17 +154,29 @@ def decoder(release: Release) -> Decoder:
 def _show(message: Message, plan: Plan, tree: Tree, found: Found) -> Tree:
     for field, value in message.ListFields():
         try:
-            key, show = plan[field]
+            key, inner, show = plan[field]
         except KeyError:
             _add_rest(value, tree)
             continue
-        if show is None:
+        if inner is not None:
+            tree[key] = _show(value, inner, {}, found)
+        elif show is None:
             tree[key] = value
-        elif isinstance(show, dict):
-            tree[key] = _show(value, show, {}, found)
         else:
             tree[key] = show(value, found)
     return tree
+
+
+def _show_of(slot: Slot, inner: Plan | None) -> Show | None:
+    """What shows a field's value: of messages, lists only."""
+    if inner is not None:
+        return _messages(inner, slot.kind)
+    one = _ONE.get(slot.kind)
+    if not slot.repeated:
+        return one
+    if slot.kind is Kind.STRING:
+        return _texts
+    return _each(one) if one else _listed
 
 
 def _messages(plan: Plan, kind: Kind) -> Show:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from schemas.fhir import (
@@ -37,6 +40,20 @@ def test_a_document_comes_back_identical_in_each_release(raw: bytes, release: Re
     assert encoded.codec is BodyCodec.PROTOBUF
     assert encoded.message_type.startswith(release.package)
     assert canonical(decode(encoded)) == canonical(raw)
+
+
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
+SAMPLES = {"observation": OBSERVATION, "patient": PATIENT, "bundle": BUNDLE}
+
+
+@pytest.mark.parametrize("release", Release)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_bytes_on_the_wire_are_those_of_the_first_version(name: str, release: Release) -> None:
+    body = bytes.fromhex(GOLDEN[release.value][name])
+    message_type = release.message_type(name.capitalize())
+    old = Encoded(BodyCodec.PROTOBUF, body, message_type)
+    assert canonical(decode(old)) == canonical(SAMPLES[name])
+    assert encode(SAMPLES[name], release) == old
 
 
 CARRIED_EXACTLY = {
