@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ from schemas.fhir.shapes import Kind, Slot
 
 Annotation = Callable[[Slot], str | None]
 """What a slot's values are, as the text of a type that the family's namespace resolves; None leaves the key out."""
+
+
+_numbers: Final = itertools.count(1)
 
 
 class Family:
@@ -35,7 +39,8 @@ class Family:
         self._catalogue = catalogue
         self._annotate = annotate
         self._strict = strict
-        self._module = ModuleType(f"schemas.fhir.made.{catalogue.release.value}.{purpose}")
+        name = f"schemas.fhir.made.{catalogue.release.value}.{purpose}_{next(_numbers)}"
+        self._module = ModuleType(name)
         vars(self._module).update(namespace)
         sys.modules[self._module.__name__] = self._module
 
