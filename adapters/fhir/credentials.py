@@ -14,7 +14,7 @@ from adapters.fhir.codec.answers import Answer
 from adapters.fhir.secrets import read_secrets
 from adapters.fhir.settings import Authentication, Method
 from schemas.clock import Clock
-from schemas.errors import Unavailable
+from schemas.errors import ConfigurationError, Unavailable
 
 PostForm = Callable[[str, str, tuple[tuple[str, str], ...]], Awaitable[Answer]]
 """(address, form, headers): posts a form to the authorisation server."""
@@ -54,7 +54,7 @@ class Credentials:
         read_secrets(self._settings, name=self._name)
 
     async def header(self) -> str:
-        """The header's value; one fetch for all who wait. Raises `Unavailable`, `ConfigurationError`."""
+        """The header's value; one fetch for all who wait. Raises `Unavailable`."""
         if self._is_fresh:
             return self._header
         async with self._fetching:
@@ -76,7 +76,11 @@ class Credentials:
 
     async def _renew(self) -> None:
         settings = self._settings
-        secret = read_secrets(settings, name=self._name)[0]
+        try:
+            secret = read_secrets(settings, name=self._name)[0]
+        except ConfigurationError as error:
+            # it was there at the start: the resource that is to be sent is not at fault
+            raise Unavailable(str(error)) from error
         match settings.method:
             case Method.BEARER:
                 self._header = f"Bearer {secret}"

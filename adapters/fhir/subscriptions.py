@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ import orjson
 
 from adapters.contract import AdapterRuntime
 from adapters.fhir.config import ReceiverConfig
+from adapters.fhir.errors import Gone, NotFound, UnreadableAnswer
 from adapters.fhir.rest import FhirClient
 from adapters.fhir.secrets import read_secrets
 from adapters.fhir.settings import Server
@@ -28,8 +28,6 @@ from schemas.keyed import keyed_hash
 _log = logger(__name__)
 _OVERLAP: Final = timedelta(seconds=60)
 """Fetched again each time: what a server committed late. What is stored already is stored once."""
-_LEASES: Final = 3
-"""A subscription ends after so many missed renewals."""
 _MAX_PAGES: Final = 200
 _ID_BYTES: Final = 12
 
@@ -37,8 +35,31 @@ Store = Callable[[list[bytes]], Awaitable[int]]
 """Store resources as events. Raises `MeshError` when one is not."""
 
 
+class _Channel(msgspec.Struct):
+    endpoint: str = ""
+    payload: str = ""
+    header: list[str] = []
+
+
 class _Subscription(msgspec.Struct):
     status: str = ""
+    criteria: str = ""
+    channel: _Channel = msgspec.field(default_factory=_Channel)
+
+    def is_like(self, wanted: _Subscription) -> bool:
+        """Whether it asks for the same; headers count where the source shows them, since some hide them."""
+        seen, own = self.channel, wanted.channel
+        shown = not seen.header or seen.header == own.header
+        same = (seen.endpoint, seen.payload) == (own.endpoint, own.payload)
+        return self.criteria == wanted.criteria and same and shown
+
+
+def _read_subscription(body: bytes) -> _Subscription:
+    """Raises `UnreadableAnswer`."""
+    try:
+        return msgspec.json.decode(body, type=_Subscription)
+    except (msgspec.DecodeError, RecursionError):
+        raise UnreadableAnswer("the source's answer is no Subscription") from None
 
 
 class Source:
@@ -58,6 +79,7 @@ class Source:
             concurrency=2,
         )
         self._fetching = asyncio.Lock()
+        self._written: dict[str, bytes] = {}
         self._task: asyncio.Task[None] | None = None
         self.trouble = ""
         """Why subscriptions are not in place, for operators; empty when they are."""
@@ -97,19 +119,29 @@ class Source:
                 await asyncio.sleep(backoff_s(_Delays(), failures, self._runtime.random))
 
     async def _keep(self, criteria: str) -> None:
-        """Write a subscription under an id of its own: the same one each time, whatever happened before.
+        """Write a subscription under an id of its own where it is missing or another; one that works is left alone.
 
-        Raises `Unavailable` when the source has put it in error.
+        Writing it again could make the source start it again, and miss what happens meanwhile. Raises `Unavailable`
+        when the source has put it in error: it is asked for anew, and looked at again soon.
         """
         id_ = self._id(criteria)
-        answer = await self._fhir.update(self._resource(id_, criteria))
-        kept = answer.body or (await self._fhir.read("Subscription", id_)).body
-        with contextlib.suppress(msgspec.DecodeError):
-            if msgspec.json.decode(kept, type=_Subscription).status in ("error", "off"):
-                raise Unavailable(
-                    "the source has put a subscription in error: can it reach endpoint?"
-                )
+        wanted = self._resource(id_, criteria)
+        found = await self._find(id_)
+        failed = found is not None and found.status in ("error", "off")
+        known = self._written.get(criteria, wanted) == wanted
+        if found is None or failed or not known or not found.is_like(_read_subscription(wanted)):
+            await self._fhir.update(wanted)
+            self._count("subscription_written", found.status if found is not None else "missing")
+        self._written[criteria] = wanted
+        if failed:
+            raise Unavailable("the source had put a subscription in error: can it reach endpoint?")
         self._count("subscription_kept", "")
+
+    async def _find(self, id_: str) -> _Subscription | None:
+        try:
+            return _read_subscription((await self._fhir.read("Subscription", id_)).body)
+        except (NotFound, Gone):
+            return None
 
     def _id(self, criteria: str) -> str:
         key = keyed_hash(self._runtime.site_key)
@@ -119,7 +151,6 @@ class Source:
     def _resource(self, id_: str, criteria: str) -> bytes:
         """An R4 Subscription (FHIR R4 §subscription.html) with the resource as its payload."""
         config = self._config
-        until = self._now() + timedelta(seconds=_LEASES * config.renew_s)
         channel: dict[str, object] = {
             "type": "rest-hook",
             "endpoint": config.endpoint,
@@ -134,7 +165,6 @@ class Source:
                 "resourceType": "Subscription",
                 "id": id_,
                 "status": "requested",
-                "end": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "reason": f"medmesh {config.name}",
                 "criteria": criteria,
                 "channel": channel,

@@ -267,6 +267,8 @@ async def test_wrong_token_waits_until_the_file_holds_the_right_one(tmp_path: Pa
     ):
         await events.publish(event(patient()))
         await eventually(lambda: "401" in sender.health().detail, what="health tells")
+        secret.unlink()
+        await eventually(lambda: "secret_file" in sender.health().detail, what="health tells why")
         assert not events.dead_letters
         secret.write_text("new\n")
         assert await outcome(events) is Outcome.APPLIED

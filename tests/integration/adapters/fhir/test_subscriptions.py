@@ -47,6 +47,7 @@ async def test_subscriptions_are_written_once_each_however_often_it_starts(tmp_p
                     what="both are in place",
                 )
                 assert receiver.health().condition is Condition.HEALTHY
+        assert {len(versions) for versions in server.store.versions.values()} == {1}
         kept = [json.loads(body) for _, body in server.store.current("Subscription")]
     assert sorted(one["criteria"] for one in kept) == sorted(CRITERIA)
     assert {one["channel"]["endpoint"] for one in kept} == {"http://127.0.0.1:9/fhir"}
@@ -91,3 +92,21 @@ async def test_notification_is_not_answered_while_the_source_is_away(tmp_path: P
         server.always = None
         assert (await send(endpoint(receiver), b"", headers=SHOWN)).status_code == 200
         assert events.bodies() == [observation("o1")]
+
+
+async def test_subscription_in_error_is_asked_for_anew_and_shown(tmp_path: Path) -> None:
+    events = MemoryEvents()
+    async with fhir_server() as server:
+        async with fhir_receiver(events, tmp_path, **settings(server)) as (_, own):
+            await eventually(lambda: own.counters.get("subscription_kept") == 2, what="in place")
+        ids = [id_ for id_, _ in server.store.current("Subscription")]
+        broken = server.store.versions["Subscription", ids[0]][-1]
+        assert broken is not None
+        server.store.put("Subscription", ids[0], broken.replace(b'"requested"', b'"error"'))
+        async with fhir_receiver(events, tmp_path, **settings(server)) as (receiver, own):
+            await eventually(lambda: "in error" in receiver.health().detail, what="health tells")
+            await eventually(
+                lambda: receiver.health().condition is Condition.HEALTHY, what="it is in place"
+            )
+            assert own.counters.get("subscription_written", reason="error") == 1
+        assert server.store.versions["Subscription", ids[0]][-1] == broken
