@@ -103,6 +103,8 @@ def shapes(definitions: Definitions) -> dict[str, dict[str, str]]:
     for structure in definitions.structures():
         if structure["name"] in _LEFT_OUT or structure["kind"] == "primitive-type":
             continue
+        if structure.get("derivation") == "constraint":
+            continue  # profiles such as SimpleQuantity narrow a type that has a definition of its own
         for element in structure["snapshot"]["element"][1:]:
             owner, _, name = element["path"].rpartition(".")
             mine = found.setdefault(owner, {})
