@@ -59,7 +59,9 @@ schemas: $(VENV)/dev.stamp
 	PYTHONPATH=. $(BIN)/python scripts/document_configuration.py --check
 	PYTHONPATH=. $(BIN)/python scripts/generate_structures.py --check
 	PYTHONPATH=. $(BIN)/python scripts/train_dictionaries.py --check
+	PYTHONPATH=. $(BIN)/python scripts/generate_fhir.py --check
 	cd schemas/proto && ../../$(BIN)/buf lint && ../../$(BIN)/buf breaking --against baseline.binpb
+	cd schemas/fhir/proto && ../../../$(BIN)/buf lint && ../../../$(BIN)/buf breaking --against baseline.binpb.zst
 
 generate: $(VENV)/dev.stamp ## write schemas/generated from schemas/proto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate.py
