@@ -133,7 +133,7 @@ async def test_retry_after_is_honoured_and_the_circuit_shows_it(tmp_path: Path) 
         await events.publish(event(patient()))
         await server.until(lambda: server.seen)
         first_s = loop.time()
-        await eventually(lambda: "429" in sender.health().detail, what="health tells")
+        await eventually(lambda: "answered 429" in sender.health().detail, what="health tells")
         assert "circuit open, next look in" in sender.health().detail
         assert sender.health().condition is Condition.DEGRADED
         assert await outcome(events) is Outcome.APPLIED
@@ -266,7 +266,7 @@ async def test_wrong_token_waits_until_the_file_holds_the_right_one(tmp_path: Pa
         fhir_client(events, tmp_path, server.base, auth=auth) as (sender, _),
     ):
         await events.publish(event(patient()))
-        await eventually(lambda: "401" in sender.health().detail, what="health tells")
+        await eventually(lambda: "answered 401" in sender.health().detail, what="health tells")
         secret.unlink()
         await eventually(lambda: "secret_file" in sender.health().detail, what="health tells why")
         assert not events.dead_letters

@@ -182,7 +182,12 @@ DEEP = b'{"resourceType":"Patient","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}
         (notification("surprise"), {}, 400, "structure"),
         (patient(), {"content-type": "text/plain"}, 415, "not-supported"),
         (patient(), {"content-type": "application/fhir+xml"}, 415, "not-supported"),
-        (gzip.compress(b" " * 10_000_000, mtime=0), {"content-encoding": "gzip"}, 415, "not-supported"),
+        (
+            gzip.compress(b" " * 10_000_000, mtime=0),
+            {"content-encoding": "gzip"},
+            415,
+            "not-supported",
+        ),
         (b" " * 70_000 + patient(), {}, 413, "too-long"),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, bytes) else "",
