@@ -8,7 +8,7 @@ kind to this.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -63,6 +63,14 @@ class Health:
     detail: str = ""
 
 
+class OpenRecords(Protocol):
+    """Opens a bucket by its name."""
+
+    async def __call__(self, bucket: str, *, history: int = 1) -> KeyValue:
+        """The bucket, made when it is missing; `history` values of each key are kept. Raises `MeshError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterRuntime:
     """What the runtime gives an adapter: the mesh in the name of its own service, time, chance, and where to count."""
@@ -76,7 +84,7 @@ class AdapterRuntime:
     random: random.Random
     folder: Path
     """Where the adapter may keep files of its own (`<data>/adapters/<name>`)."""
-    records: Callable[[str], Awaitable[KeyValue]]
+    records: OpenRecords
     """Opens a durable bucket by its name, made when it is missing: what must outlive the process and be known to all
     processes of one adapter. The carrier reads it: no patient data, and nothing that is believed without a proof."""
     replicated: bool
@@ -123,5 +131,6 @@ __all__ = [
     "AdapterRuntime",
     "Condition",
     "Health",
+    "OpenRecords",
     "Rights",
 ]

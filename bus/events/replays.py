@@ -161,6 +161,44 @@ class DeadLetters:
         )
         return await self._publish(order, to, message_id=b"")
 
+    async def stored_since(self, since_ms: int, patterns: Sequence[str]) -> tuple[int, ...]:
+        """Sequences of the stored events that the patterns cover and that came since then, oldest first."""
+        state = await self._store.stream_state(event_stream(self._site))
+        found: list[int] = []
+        last = state.last_seq
+        while state.messages and last >= state.first_seq:
+            first = max(state.first_seq, last - _READ_AHEAD + 1)
+            part = await asyncio.gather(
+                *(self._read(seq, event_stream(self._site)) for seq in range(first, last + 1))
+            )
+            there = [one for one in part if one is not None]
+            found += [
+                one.seq
+                for one in reversed(there)
+                if one.stored_ms >= since_ms
+                and any(subjects.matches(pattern, one.subject) for pattern in patterns)
+            ]
+            if there and there[0].stored_ms < since_ms:
+                break
+            last = first - 1
+        return tuple(reversed(found))
+
+    async def replay_events(self, seqs: Sequence[int], *, reason: str, to: str) -> Replayed:
+        """Have one destination take stored messages again, in this order. Each call is a set of orders of its own."""
+        ordered: list[int] = []
+        gone: list[int] = []
+        failed: dict[int, str] = {}
+        for seq in seqs:
+            try:
+                await self.replay_event(seq, reason=reason, to=to)
+            except NotFound:
+                gone.append(seq)
+            except MeshError as error:
+                failed[seq] = error.code
+            else:
+                ordered.append(seq)
+        return Replayed(ordered=tuple(ordered), gone=tuple(gone), failed=failed)
+
     async def _order(
         self, letter: control_pb.DeadLetter, seq: int, *, reason: str, to: str
     ) -> None:
@@ -202,9 +240,9 @@ class DeadLetters:
                 if delivery is not None and delivery.subject.endswith(wanted):
                     yield delivery
 
-    async def _read(self, seq: int) -> Delivery | None:
+    async def _read(self, seq: int, stream: str = "") -> Delivery | None:
         try:
-            return await self._store.read(self._stream, seq)
+            return await self._store.read(stream or self._stream, seq)
         except NotFound:
             return None
 

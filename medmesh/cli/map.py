@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 
+from medmesh.cli.map_site import commands
 from medmesh.cli.output import Exit, emit, errors_in_words, finish, json_option
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ def command() -> None:
 
     FILE may hold one message, many, or a batch; a folder stands for all its files.
     """
+
+
+for _each in commands:
+    command.add_command(_each)
 
 
 def _table_options(function: F) -> F:

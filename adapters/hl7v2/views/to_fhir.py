@@ -16,7 +16,7 @@ from adapters.hl7v2.views.ledger import Ledger
 from adapters.hl7v2.views.naming import event_name
 from adapters.hl7v2.views.review import review, without
 from adapters.hl7v2.views.shelf import BUCKET as SHELF_BUCKET
-from adapters.hl7v2.views.shelf import Shelf
+from adapters.hl7v2.views.shelf import HISTORY, Shelf
 from adapters.hl7v2.views.tables import LiveTables
 from bus.events.protocol import (
     ConsumeSpec,
@@ -66,7 +66,7 @@ class ToFhir:
     async def start(self) -> None:
         """Load the tables and take up the subscription. Raises `MeshError`."""
         config, runtime = self._config, self._runtime
-        shelf = Shelf(await runtime.records(SHELF_BUCKET), runtime.site_key)
+        shelf = Shelf(await runtime.records(SHELF_BUCKET, history=HISTORY), runtime.site_key)
         self._ledger = Ledger(await runtime.records(LEDGER_BUCKET), runtime.site_key)
         self._tables = LiveTables(
             config.name,
@@ -188,7 +188,9 @@ class ToFhir:
         try:
             await self._runtime.events.publish(view)
         except SchemaRefused as refused:
-            raise Rejected(f"the view does not fit what its subject is bound to: {refused}") from None
+            raise Rejected(
+                f"the view does not fit what its subject is bound to: {refused}"
+            ) from None
 
     def _count_all(self, mapped: Mapped) -> None:
         for (severity, code), count in Counter(

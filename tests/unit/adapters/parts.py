@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
-from adapters.contract import AdapterRuntime
+from adapters.contract import AdapterRuntime, OpenRecords
 from bus.events.protocol import Events, ReceivedEvent
 from bus.telemetry.counters import Counters
 from bus.transport.memory import MemoryBroker
@@ -21,16 +21,16 @@ SITE_KEY = b"k" * 32
 DEADLINE_S = 20.0
 
 
-async def no_records(bucket: str) -> KeyValue:
-    raise AssertionError(f"{bucket} was opened by an adapter that keeps nothing there")
+async def no_records(bucket: str, *, history: int = 1) -> KeyValue:
+    raise AssertionError(f"{bucket} was opened by an adapter that keeps nothing there ({history})")
 
 
-def in_memory(broker: MemoryBroker | None = None) -> Callable[[str], Awaitable[KeyValue]]:
+def in_memory(broker: MemoryBroker | None = None) -> OpenRecords:
     """Opens buckets of a broker in this process."""
     inside = broker or MemoryBroker()
 
-    async def opened(bucket: str) -> KeyValue:
-        return await (await inside.connect(name="records")).key_value(bucket)
+    async def opened(bucket: str, *, history: int = 1) -> KeyValue:
+        return await (await inside.connect(name="records")).key_value(bucket, history=history)
 
     return opened
 
@@ -41,7 +41,7 @@ def runtime(
     *,
     clock: Clock | None = None,
     replicated: bool = False,
-    records: Callable[[str], Awaitable[KeyValue]] | None = None,
+    records: OpenRecords | None = None,
 ) -> AdapterRuntime:
     return AdapterRuntime(
         site=SITE,
