@@ -11,6 +11,7 @@ from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.requirements import Plans, check
 from adapters.hl7v2.mapping.targets import Object
 
+_REFERENCE: Final = "reference"
 _ROUNDS: Final = 8
 """A resource that is dropped can take others along; each round follows one step."""
 
@@ -20,6 +21,8 @@ def close_gaps(value: Json) -> Json:
     if isinstance(value, dict):
         for name in list(value):
             inner = value[name]
+            if name == _REFERENCE:
+                continue  # filled in when ids are known
             if isinstance(inner, dict | list) or inner is None or inner == "":
                 closed = close_gaps(inner)
                 if closed is None:

@@ -109,7 +109,9 @@ def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
             continue
         del body[name]
     for names in plan.required:
-        if not any(body.get(name) not in (None, "", [], {}) for name in names):
+        if not any(
+            body.get(name) not in (None, "", [], {}) or body.get(f"_{name}") for name in names
+        ):  # an extension of a primitive may say why its value is missing
             say(
                 path,
                 f"{names[0] if len(names) == 1 else names[0] + ' or another type of it'} is required",
