@@ -9,6 +9,7 @@ from adapters.hl7v2.mapping.frames import Entry, Env
 from adapters.hl7v2.mapping.identity import Identities
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.requirements import Plans, check
+from adapters.hl7v2.mapping.shapes import load_shapes
 from adapters.hl7v2.mapping.targets import Object
 
 _REFERENCE: Final = "reference"
@@ -120,16 +121,20 @@ def _united(env: Env, entries: Iterable[Entry]) -> list[Entry]:
         entry.body["id"] = entry.id
         known = first.setdefault((entry.type, entry.id), entry)
         if known is not entry:
-            _unite(known.body, entry.body)
+            _unite(known.body, entry.body, entry.type)
             entry.dropped = True
     return list(first.values())
 
 
-def _unite(into: Object, more: Object) -> None:
+def _unite(into: Object, more: Object, kind: str) -> None:
+    shapes = load_shapes()
+    elements = shapes.types.get(kind, {})
     for name, value in more.items():
         old = into.get(name)
         if old is None:
-            into[name] = value
+            element = elements.get(name)
+            if element is None or not any(one in into for one in shapes.others(kind, element)):
+                into[name] = value
         elif isinstance(old, list) and isinstance(value, list):
             old.extend(one for one in value if one not in old)
 

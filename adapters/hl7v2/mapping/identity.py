@@ -56,7 +56,8 @@ class Identities:
         program = cast("ResourceProgram | None", entry.rule)
         if program is None or not program.rule.identity_only:
             key = self._identifier(entry, program)
-            if key is not None:
+            # of what a rule created, a bare number (bed 1 of any ward) is no business identifier
+            if key is not None and (program is not None or key[0]):
                 entry.key = key
                 return stable_id(tenant, entry.type, "identifier", *key)
         if program is None:
