@@ -151,6 +151,12 @@ def words(frame: Frame) -> Json:
     return " ".join(_leaves(frame.parts or [])) or None
 
 
+def components(frame: Frame) -> Json:
+    """All components up to the last that is valued, joined by `^`, as types of messages are written."""
+    texts = [part if isinstance(part, str) else "&".join(part) for part in frame.parts or []]
+    return "^".join(texts).rstrip("^&") or None
+
+
 def _leaves(parts: Parts) -> list[str]:
     found: list[str] = []
     for part in parts:
@@ -262,6 +268,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "base64Binary": Function(_of("base64Binary"), text=_base64),
     "lines": Function(_TEXT, value=lines, takes_all=True),
     "words": Function(_TEXT, value=words),
+    "components": Function(_TEXT, value=components),
     "hd_uri": Function(_URIS, value=hd_uri),
     "system": Function(_URIS, text=system, is_naming=True),
     "oid_uri": Function(_URIS, text=oid_uri),
