@@ -39,6 +39,8 @@ from bus.events.protocol import (
 )
 from bus.services.balancing.breaker import Gate
 from schemas.errors import MeshError, Unavailable
+from schemas.fhir.elements import elements_of
+from schemas.fhir.release import Release as Fhir
 from schemas.fhirpath import PathFailed, compile_path
 
 _MAX_RECEIPT_BYTES: Final = 64 * 1024
@@ -77,7 +79,11 @@ class FhirSender:
         )
         self._consumption: Consumption | None = None
         self._trouble = ""
-        self._filter = compile_path(config.filter) if config.filter else None
+        self._filter = (
+            compile_path(config.filter, model=elements_of(Fhir(config.filter_release)))
+            if config.filter
+            else None
+        )
         self._undecided: set[bytes] = set()
 
     # the four verbs

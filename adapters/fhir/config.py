@@ -16,6 +16,7 @@ from adapters.fhir.settings import (
     Cidr,
     EventName,
     FhirPath,
+    Release,
     ResourceName,
     Retry,
     Server,
@@ -28,6 +29,9 @@ from adapters.fhir.settings import (
     is_loopback,
     split_address,
 )
+from schemas.fhir.elements import elements_of
+from schemas.fhir.release import Release as Fhir
+from schemas.fhirpath import compile_path
 
 
 class ClientConfig(AdapterConfig, Server):
@@ -39,6 +43,9 @@ class ClientConfig(AdapterConfig, Server):
     filter: FhirPath = Field(
         default="",
         description="Which of them: FHIRPath, e.g. Observation.status = 'final'; empty: all. A bundle is one resource.",
+    )
+    filter_release: Release = Field(
+        default=Release.R4, description="Release whose names of elements the filter uses."
     )
     lanes: int = Field(
         default=4,
@@ -81,6 +88,12 @@ class ClientConfig(AdapterConfig, Server):
         default=False,
         description="At the very first start: begin with new events instead of the oldest stored.",
     )
+
+    @model_validator(mode="after")
+    def _filter_is_known(self) -> Self:
+        if self.filter:
+            compile_path(self.filter, model=elements_of(Fhir(self.filter_release)))
+        return self
 
 
 class ReceiverConfig(AdapterConfig):
