@@ -96,6 +96,8 @@ SHARED = {
     "SIU_S12": "S12 S13 S14 S15 S16 S17 S18 S19 S20 S21 S22 S23 S24 S26",
     "VXU_V04": "V04",
 }
+# structures that hold a second patient without a group of its own: from the second PID on it is one here
+TWO_PATIENTS = ("ADT_A24", "ADT_A37")
 MARKS = {(True, False): "", (False, False): "?", (False, True): "*", (True, True): "+"}
 
 
@@ -115,6 +117,14 @@ def tree(children: Iterable[Any], structure: str) -> list[Any]:
     return found
 
 
+def _second(name: str, found: list[Any]) -> list[Any]:
+    """Put what follows the second PID into a group, so that tables can tell two patients apart."""
+    if name not in TWO_PATIENTS:
+        return found
+    at = found.index("PID", found.index("PID") + 1)
+    return [*found[:at], ["SECOND?", *found[at:]]]
+
+
 def structures() -> dict[str, Any]:
     """Every structure of the families, from the newest version that has it."""
     found: dict[str, Any] = {}
@@ -122,7 +132,7 @@ def structures() -> dict[str, Any]:
         messages = importlib.import_module(f"hl7apy.v{version}").messages.MESSAGES
         for name, definition in messages.items():
             if name.partition("_")[0] in FAMILIES and name not in found:
-                found[name] = tree(definition[1], name)
+                found[name] = _second(name, tree(definition[1], name))
     return dict(sorted(found.items()))
 
 
