@@ -110,8 +110,8 @@ def _compile(name: str, raw: list[Any], *, repeats: bool) -> Node:
                 if i not in holds[inside]:
                     holds[inside].append(i)
         else:
-            child = text.rstrip("?*+")
-            opening = frozenset((child,))
+            segment = text.rstrip("?*+")
+            child, opening = segment, frozenset((segment,))
         children.append(child)
         for head in opening:
             starts.setdefault(head, []).append(i)
