@@ -125,6 +125,16 @@ def _second(name: str, found: list[Any]) -> list[Any]:
     return [*found[:at], ["SECOND?", *found[at:]]]
 
 
+def _prior(found: list[Any]) -> list[Any]:
+    """An earlier result starts with its patient: without, an ORC is the next order, and every second would be lost."""
+    return [
+        (["PATIENT_PRIOR", *one[1:]] if one[0] == "PATIENT_PRIOR?" else [one[0], *_prior(one[1:])])
+        if isinstance(one, list)
+        else one
+        for one in found
+    ]
+
+
 def structures() -> dict[str, Any]:
     """Every structure of the families, from the newest version that has it."""
     found: dict[str, Any] = {}
@@ -132,7 +142,7 @@ def structures() -> dict[str, Any]:
         messages = importlib.import_module(f"hl7apy.v{version}").messages.MESSAGES
         for name, definition in messages.items():
             if name.partition("_")[0] in FAMILIES and name not in found:
-                found[name] = _second(name, tree(definition[1], name))
+                found[name] = _prior(_second(name, tree(definition[1], name)))
     return dict(sorted(found.items()))
 
 

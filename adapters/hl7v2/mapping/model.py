@@ -71,6 +71,7 @@ class Where(Enum):
 
     GROUP = "group"
     AFTER = "after"
+    AROUND = "around"
     MESSAGE = "message"
 
 

@@ -118,6 +118,8 @@ def related(env: Env, anchor: View, name: str, where: Where) -> Sequence[View]:
     inside = _inside_group(env, anchor, name)
     if inside:
         return inside
+    if where is Where.AROUND:
+        return _around(env, anchor, found)
     scope = anchor.scope.parent
     while scope is not None:
         direct = [view for view in found if view.scope is scope]
@@ -142,7 +144,44 @@ def _inside_group(env: Env, anchor: View, name: str) -> list[View]:
             first = anchor.position
         if at + 1 < len(siblings):
             last = siblings[at + 1] - 1
-    return [view for view in found if first <= view.position <= last]
+    inner = _scopes_of_others(env, anchor, scope)
+    return [
+        view for view in found if first <= view.position <= last and not _is_within(view, inner)
+    ]
+
+
+def _around(env: Env, anchor: View, found: Sequence[View]) -> Sequence[View]:
+    """Those in the nearest group around that has any, groups beside the anchor's included; never all the message."""
+    scope = anchor.scope.parent
+    while scope is not None and scope.parent is not None:
+        others = _scopes_of_others(env, anchor, scope)
+        chosen = [
+            view
+            for view in found
+            if scope.first <= view.position <= scope.last and not _is_within(view, others)
+        ]
+        if chosen:
+            return chosen
+        scope = scope.parent
+    return ()
+
+
+def _scopes_of_others(env: Env, anchor: View, scope: Scope) -> list[Scope]:
+    """The groups within a group that another anchor has for itself: what is in them belongs to that one."""
+    same = env.views[anchor.name]
+    if len(same) == 1:
+        return []
+    return [
+        view.scope
+        for view in same
+        if view.scope is not scope
+        and view.scope is not anchor.scope
+        and scope.first <= view.position <= scope.last
+    ]
+
+
+def _is_within(view: View, scopes: Sequence[Scope]) -> bool:
+    return any(scope.first <= view.position <= scope.last for scope in scopes)
 
 
 def _following(env: Env, anchor: View, found: Sequence[View]) -> list[View]:

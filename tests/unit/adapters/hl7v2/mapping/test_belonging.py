@@ -1,0 +1,55 @@
+"""Which segments a document of a resource sees, in the structures of the standard."""
+
+from __future__ import annotations
+
+from adapters.hl7v2.codec import Message
+from adapters.hl7v2.mapping import Layer, MapContext, Mapper, compile_mapper, load_tables
+
+_ORDERS = b"""
+message: OML_O21
+type: OML
+events: [O21]
+resources:
+  - name: order
+    type: Basic
+    from: OBR
+    outside: [PRIOR_RESULT]
+    documents: ["OBR[Basic]", "ORC[Basic]", {document: "TQ1[Basic]", where: around}]
+"""
+_SEGMENTS = b"""
+segment: OBR[Basic]
+rules:
+  - {id: code, from: OBR-4, to: code, as: CodeableConcept}
+---
+segment: ORC[Basic]
+rules:
+  - {id: placer, from: ORC-2, to: "identifier[].value"}
+---
+segment: TQ1[Basic]
+rules:
+  - {id: priority, from: TQ1-9, to: "identifier[].value"}
+"""
+_MSH = "MSH|^~\\&|HIS|NORTH|LAB|X|20260102||OML^O21^OML_O21|7|P|2.5.1"
+
+
+def _mapper() -> Mapper:
+    files = {"messages/orders.yaml": _ORDERS, "segments/orders.yaml": _SEGMENTS}
+    return compile_mapper(load_tables([Layer(name="std", files=files)]))
+
+
+def _identifiers(*segments: str) -> list[list[str]]:
+    message = Message.parse("\r".join((_MSH, *segments)).encode())
+    found = _mapper().map(message, MapContext(tenant="north")).resources
+    return [[one["value"] for one in each.get("identifier", [])] for each in found]  # type: ignore[index,union-attr,call-overload,misc]  # JSON
+
+
+def test_a_document_around_sees_the_group_beside_that_of_its_segment() -> None:
+    first = ("ORC|NW|1", "TQ1|||||||||S", "OBR|1|||A")
+    second = ("ORC|NW|2", "OBR|1|||B")
+    assert _identifiers("PID|1", *first, *second) == [["1", "S"], ["2"]]
+
+
+def test_what_an_earlier_result_says_is_not_said_of_the_order() -> None:
+    order = ("ORC|NW|1", "OBR|1|||A")
+    prior = ("PID|1||9", "ORC|RE|OLD", "OBR|1|||B", "TQ1|||||||||R", "OBX|1|ST|X||Y")
+    assert _identifiers("PID|1", *order, *prior) == [["1"]]
