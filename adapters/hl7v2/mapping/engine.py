@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, cast
 
-from adapters.hl7v2.codec import Message
+from adapters.hl7v2.codec import CharsetError, Message
 from adapters.hl7v2.mapping.bundles import make_bundle
 from adapters.hl7v2.mapping.coverage import Coverage
 from adapters.hl7v2.mapping.finishing import finish, paths_of
 from adapters.hl7v2.mapping.frames import Entry, Env, Frame, Mark, View, leaf
 from adapters.hl7v2.mapping.identity import stable_id
 from adapters.hl7v2.mapping.loading import load_tables
-from adapters.hl7v2.mapping.makers import ALL
+from adapters.hl7v2.mapping.makers import ALL, linked
 from adapters.hl7v2.mapping.model import Tables
 from adapters.hl7v2.mapping.placing import StructureReader, anchors, place, related
 from adapters.hl7v2.mapping.programs import (
@@ -79,6 +79,8 @@ class TableMapper:
                 entries = finish(env, self._plans)
                 bundle = make_bundle(env, entries, base, self._bundle_id(env)) if entries else None
             self._coverage.report(env, self._known_segments)
+        except CharsetError as err:
+            env.issue(Severity.ERROR, IssueCode.CHARSET, err.location or "MSH-18", detail=err.code)
         except (MeshError, RecursionError) as err:
             code = err.code if isinstance(err, MeshError) else "recursion"
             env.issue(Severity.ERROR, IssueCode.STRUCTURE, "MSH", detail=code)
@@ -139,6 +141,8 @@ class TableMapper:
                 pairs.append((resource, entry))
                 env.entries.append(entry)
                 env.resources.setdefault(rule.name, []).append(entry)
+        for name, found in env.resources.items():
+            env.resource_positions[name] = [one.anchor.position for one in found]
         for resource, entry in pairs:
             if resource.rule.parent:
                 frame = Frame(env, entry, entry.anchor, entry.body)
@@ -167,12 +171,21 @@ def _refer(env: Env, ref: Ref, entry: Entry) -> None:
     if not ref.to_all:
         write_reference(frame, ref.name, ref.target, (), ref.naming, None)
         return
-    for number, other in enumerate(env.resources.get(ref.name, ())):
-        at = Frame(env, other, other.anchor, entry.body)
-        if nearest_entry(at, entry.name, other.anchor) is entry:
-            reference = {"reference": ""}
-            env.links.append((cast("dict", reference), other, entry))  # type: ignore[type-arg]  # of JSON
-            write_value(frame, ref.target, cast("dict", reference), (number,), ref.naming, None)  # type: ignore[type-arg]  # of JSON
+    for number, other in _owned(env, ref.name, entry.name).get(id(entry), ()):
+        value = linked(frame, other, entry)
+        write_value(frame, ref.target, value, (number,), ref.naming, None)
+
+
+def _owned(env: Env, name: str, owner: str) -> dict[int, list[tuple[int, Entry]]]:
+    """By identity of an owner: the resources of a name that it is the nearest for, with their numbers."""
+    found = env.owned.get((name, owner))
+    if found is None:
+        found = env.owned[name, owner] = {}
+        for number, other in enumerate(env.resources.get(name, ())):
+            at = Frame(env, other, other.anchor, other.body)
+            nearest = nearest_entry(at, owner, other.anchor)
+            found.setdefault(id(nearest), []).append((number, other))
+    return found
 
 
 def _text(env: Env, field: int, component: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
@@ -45,9 +46,13 @@ class Mark:
 class Scope:
     """A group: the segments from `first` to `last` are in it or in groups within."""
 
-    __slots__ = ("first", "last", "name", "parent")
+    __slots__ = ("direct", "first", "last", "name", "parent", "unclaimed")
 
     def __init__(self, name: str, parent: Scope | None, first: int) -> None:
+        self.direct: dict[str, list[View]] = {}
+        """The segments directly in it, by name."""
+        self.unclaimed: dict[tuple[str, str], list[View]] = {}
+        """By two names: segments of the first that no group within with one of the second has for itself."""
         self.name = name
         self.parent = parent
         self.first = first
@@ -195,7 +200,7 @@ class Env:
 
     __slots__ = (
         "context", "created", "entries", "has_gaps", "is_special", "is_usual", "issues", "left_out",
-        "links", "message", "origins", "resources", "spot", "views",
+        "links", "message", "origins", "owned", "positions", "resource_positions", "resources", "spot", "views",
     )  # fmt: skip
 
     def __init__(self, message: Message, context: MapContext) -> None:
@@ -205,9 +210,16 @@ class Env:
         self.is_usual = message.delimiters == DEFAULT_DELIMITERS
         """Whether equal bytes of two such messages mean the same."""
         self.views: dict[str, list[View]] = {}
+        self.positions: dict[str, list[int]] = {}
+        """Those of `views`."""
         self.entries: list[Entry] = []
         self.resources: dict[str, list[Entry]] = {}
         """By the name in the message document, in the order of their anchors."""
+        self.resource_positions: dict[str, list[int]] = {}
+        """Those of the anchors of `resources`."""
+        self.owned: dict[tuple[str, str], dict[int, list[tuple[int, Entry]]]] = {}
+        """By two names of resources: by identity of one of the second name those of the first, with their numbers,
+        that it is the nearest for. Made when it is asked for."""
         self.created: list[Entry] = []
         self.links: list[tuple[dict[str, Json], Entry, Entry]] = []
         """Reference, its target, its owner."""
@@ -243,7 +255,7 @@ class Env:
             return None
         if len(found) == 1:
             return found[0]
-        return found[nearest_index([one.position for one in found], view)]
+        return found[nearest_index(self.positions[name], view)]
 
 
 def nearest_index(positions: Sequence[int], view: View) -> int:
@@ -251,21 +263,10 @@ def nearest_index(positions: Sequence[int], view: View) -> int:
     scope: Scope | None = view.scope
     here = view.position
     while scope is not None:
-        before = after = -1
-        for i, position in enumerate(positions):
-            if position < scope.first:
-                continue
-            if position > scope.last:
-                break
-            if position <= here:
-                before = i
-            else:
-                after = i
-                break
-        if before >= 0:
-            return before
-        if after >= 0:
-            return after
+        first = bisect_left(positions, scope.first)
+        end = bisect_right(positions, scope.last, first)
+        if first < end:
+            return max(first, bisect_right(positions, here, first, end) - 1)
         scope = scope.parent
     return 0
 

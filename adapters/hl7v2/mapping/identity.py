@@ -36,6 +36,9 @@ class Identities:
     def __init__(self, env: Env) -> None:
         self._env = env
         self._targets = {id(reference): target for reference, target, _ in env.links}
+        self._owned: dict[int, list[tuple[dict[str, Json], Entry]]] = {}
+        for reference, target, owner in env.links:
+            self._owned.setdefault(id(owner), []).append((reference, target))
 
     def assign(self) -> None:
         """Give every entry its id; the references in the bodies are filled in as `Type/id`."""
@@ -139,9 +142,8 @@ class Identities:
         return texts
 
     def _content(self, entry: Entry) -> str:
-        for reference, target, owner in self._env.links:
-            if owner is entry:
-                reference["reference"] = f"{target.type}/{self.of(target)}"
+        for reference, target in self._owned.get(id(entry), ()):
+            reference["reference"] = f"{target.type}/{self.of(target)}"
         return hashlib.sha256(to_json(entry.body, sort=True)).hexdigest()
 
     def _control_id(self, entry: Entry) -> str:

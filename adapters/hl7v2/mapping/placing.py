@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -55,17 +56,22 @@ class StructureReader(Protocol):
 
 def place(env: Env, root: GroupLike) -> int:
     """Make the views of a message; returns how many there are."""
-    views = env.views
+    views, positions = env.views, env.positions
     position = 0
 
     def walk(items: Iterable[object], scope: Scope) -> None:
         nonlocal position
         for item in items:
             if isinstance(item, Segment):
-                found = views.get(item.name)
+                name = item.name
+                found = views.get(name)
                 if found is None:
-                    found = views[item.name] = []
-                found.append(View(env, item, scope, position, len(found) + 1))
+                    found = views[name] = []
+                    positions[name] = []
+                view = View(env, item, scope, position, len(found) + 1)
+                found.append(view)
+                positions[name].append(position)
+                scope.direct.setdefault(name, []).append(view)
                 position += 1
             else:
                 inner = Scope(item.name, scope, position)  # type: ignore[attr-defined]  # a group
@@ -119,10 +125,10 @@ def related(env: Env, anchor: View, name: str, where: Where) -> Sequence[View]:
     if inside:
         return inside
     if where is Where.AROUND:
-        return _around(env, anchor, found)
+        return _around(env, anchor, name)
     scope = anchor.scope.parent
     while scope is not None:
-        direct = [view for view in found if view.scope is scope]
+        direct = scope.direct.get(name)
         if direct:
             return direct
         scope = scope.parent
@@ -136,64 +142,60 @@ def _inside_group(env: Env, anchor: View, name: str) -> list[View]:
         return []
     scope = anchor.scope
     first, last = scope.first, scope.last
-    same = env.views[anchor.name]
-    if len(same) > 1:
-        siblings = [view.position for view in same if view.scope is scope]
-        at = siblings.index(anchor.position)
-        if at:
+    siblings = scope.direct[anchor.name]
+    if len(siblings) > 1:
+        if siblings[0] is not anchor:
             first = anchor.position
-        if at + 1 < len(siblings):
-            last = siblings[at + 1] - 1
-    inner = _scopes_of_others(env, anchor, scope)
-    return [
-        view for view in found if first <= view.position <= last and not _is_within(view, inner)
-    ]
+        after = bisect_right(siblings, anchor.position, key=_position)
+        if after < len(siblings):
+            last = siblings[after].position - 1
+    return _unclaimed(env, name, anchor.name, scope, first, last)
 
 
-def _around(env: Env, anchor: View, found: Sequence[View]) -> Sequence[View]:
+def _around(env: Env, anchor: View, name: str) -> Sequence[View]:
     """Those in the nearest group around that has any, groups beside the anchor's included; never all the message."""
     scope = anchor.scope.parent
     while scope is not None and scope.parent is not None:
-        others = _scopes_of_others(env, anchor, scope)
-        chosen = [
-            view
-            for view in found
-            if scope.first <= view.position <= scope.last and not _is_within(view, others)
-        ]
+        key = (name, anchor.name)
+        chosen = scope.unclaimed.get(key)
+        if chosen is None:
+            chosen = _unclaimed(env, name, anchor.name, scope, scope.first, scope.last)
+            scope.unclaimed[key] = chosen
         if chosen:
             return chosen
         scope = scope.parent
     return ()
 
 
-def _scopes_of_others(env: Env, anchor: View, scope: Scope) -> list[Scope]:
-    """The groups within a group that another anchor has for itself: what is in them belongs to that one."""
-    same = env.views[anchor.name]
-    if len(same) == 1:
-        return []
-    return [
-        view.scope
-        for view in same
-        if view.scope is not scope
-        and view.scope is not anchor.scope
-        and scope.first <= view.position <= scope.last
-    ]
+def _unclaimed(env: Env, name: str, anchor: str, scope: Scope, first: int, last: int) -> list[View]:
+    """The segments of a stretch that are in no group within which has an anchor for itself: they belong to that one."""
+    positions = env.positions[name]
+    found = env.views[name][bisect_left(positions, first) : bisect_right(positions, last)]
+    if len(env.views[anchor]) == 1:
+        return found
+    return [view for view in found if not _is_claimed(view, anchor, scope)]
 
 
-def _is_within(view: View, scopes: Sequence[Scope]) -> bool:
-    return any(scope.first <= view.position <= scope.last for scope in scopes)
+def _is_claimed(view: View, anchor: str, scope: Scope) -> bool:
+    inner: Scope | None = view.scope
+    while inner is not None and inner is not scope:
+        if anchor in inner.direct:
+            return True
+        inner = inner.parent
+    return False
 
 
-def _following(env: Env, anchor: View, found: Sequence[View]) -> list[View]:
+def _position(view: View) -> int:
+    return view.position
+
+
+def _following(env: Env, anchor: View, found: Sequence[View]) -> Sequence[View]:
     wanted = anchor.position + 1
-    chosen = []
-    for view in found:
-        if view.position == wanted:
-            chosen.append(view)
-            wanted += 1
-        elif view.position > wanted:
-            break
-    return chosen
+    start = end = bisect_left(env.positions[found[0].name], wanted)
+    while end < len(found) and found[end].position == wanted:
+        end += 1
+        wanted += 1
+    return found[start:end]
 
 
 __all__ = ["GroupLike", "ReadingLike", "StructureReader", "anchors", "place", "related"]

@@ -252,7 +252,7 @@ def nearest_entry(frame: Frame, name: str, view: View) -> Entry | None:
         return None
     if len(found) == 1:
         return found[0]
-    return found[nearest_index([one.anchor.position for one in found], view)]
+    return found[nearest_index(frame.env.resource_positions[name], view)]
 
 
 def emit_ref(name: str, target: Target, naming: Naming) -> Emit:
