@@ -20,6 +20,10 @@ def check_constant(value: object, kind: str, shapes: Shapes, where: str) -> None
     elements = shapes.types.get(kind, {})
     for name, inner in value.items():
         element = elements.get(str(name))
+        if element is None and _is_primitive_extension(str(name), inner, shapes, kind):
+            for one in inner["extension"]:
+                check_constant(one, "Extension", shapes, f"{where}: {name}")
+            continue
         if element is None:
             raise TablesError(
                 f"{where}: {kind} has no element {name!r}{nearest(str(name), elements)}"
@@ -32,6 +36,19 @@ def check_constant(value: object, kind: str, shapes: Shapes, where: str) -> None
             if element.codes is not None and element.is_primitive and one not in element.codes:
                 allowed = ", ".join(sorted(element.codes))
                 raise TablesError(f"{where}: {kind}.{name}: {one!r}; one of {allowed} is allowed")
+
+
+def _is_primitive_extension(name: str, value: object, shapes: Shapes, kind: str) -> bool:
+    """Whether it is `{extension: [...]}` of a single primitive element, under its name with `_`."""
+    element = shapes.types.get(kind, {}).get(name[1:]) if name.startswith("_") else None
+    if element is None or not element.is_primitive or element.is_list:
+        return False
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"extension"}
+        and isinstance(value["extension"], list)
+        and bool(value["extension"])
+    )
 
 
 def _check_primitive(value: object, kind: str, where: str) -> None:
