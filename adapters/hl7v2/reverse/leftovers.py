@@ -1,0 +1,75 @@
+"""What of the resources is in no field: each element by its path, never with its value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from adapters.hl7v2.mapping.protocol import IssueCode, Severity
+from adapters.hl7v2.reverse.coverage import Tree
+from adapters.hl7v2.reverse.frames import MAX_ISSUES, Run
+
+_QUIET: Final = frozenset({"resourceType", "id", "meta", "implicitRules", "language"})
+_CHOICES: Final = (
+    "value", "effective", "occurrence", "onset", "abatement", "deceased", "multipleBirth", "collected", "performed",
+    "event", "medication", "asNeeded", "allowed", "timing", "product", "quantity",
+)  # fmt: skip
+
+
+def tell_leftovers(run: Run, ignored: dict[str, str]) -> None:
+    """Make an issue of each element that no rule looked at; `ignored` gives reasons by `Type.element`."""
+    for place, resource in run.references.resources:
+        kind = resource.get("resourceType")
+        name = kind if isinstance(kind, str) and kind.isalnum() and len(kind) < 50 else "?"
+        if id(resource) not in run.seen:
+            run.issue(
+                Severity.WARNING, IssueCode.UNMAPPED_FIELD, f"{place}.{name}",
+                detail="nothing of this resource is written",
+            )  # fmt: skip
+            continue
+        _Walk(run, name, ignored).element(resource, (), name)
+
+
+class _Walk:
+    def __init__(self, run: Run, kind: str, ignored: dict[str, str]) -> None:
+        self._run = run
+        self._kind = kind
+        self._ignored = ignored
+
+    def element(self, value: dict[str, object], inherited: Iterable[Tree], path: str) -> None:
+        """An object of which something was looked at."""
+        trees = [*inherited, *self._run.seen.get(id(value), ())]
+        if any("*" in tree for tree in trees) or len(self._run.issues) >= MAX_ISSUES:
+            return
+        for key, inner in value.items():
+            if key in _QUIET or (key == "text" and isinstance(inner, dict) and "div" in inner):
+                continue
+            below = [tree[name] for tree in trees for name in tree if _fits(key, name)]
+            self._child(inner, below, f"{path}.{key}" if key.isidentifier() else f"{path}.?")
+
+    def _child(self, value: object, below: list[Tree], path: str) -> None:
+        if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+            for i, one in enumerate(value):
+                self._child(one, below, f"{path}[{i}]")
+        elif isinstance(value, dict):
+            inner = [tree for tree in below if tree]
+            if inner or id(value) in self._run.seen:
+                self.element(value, inner, path)
+            else:
+                self._tell(path)
+        elif not below and value is not None:
+            self._tell(path)
+
+    def _tell(self, path: str) -> None:
+        element = path.partition("[")[0]
+        reason = self._ignored.get(element, "")
+        self._run.issue(Severity.INFORMATION, IssueCode.UNMAPPED_FIELD, path, detail=reason)
+
+
+def _fits(key: str, name: str) -> bool:
+    if key == name:
+        return True
+    return name in _CHOICES and key.startswith(name) and key[len(name) : len(name) + 1].isupper()
+
+
+__all__ = ["tell_leftovers"]
