@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -163,11 +164,16 @@ class _Extension:
 class _This:
     """The filled object itself."""
 
+    others: Mapping[str, frozenset[str]]
+    """Of the elements that are a choice: those that must give way."""
+
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
         return into
 
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
         if isinstance(value, dict):
+            for name in value.keys() & self.others.keys():
+                _clear(into, self.others[name], frame)
             merge(into, value)
             return into
         into[VALUE] = value
@@ -257,7 +263,13 @@ class Target:
 def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
     """Check a path against the elements of a type. Raises `TablesError`, which names the elements that there are."""
     if text == THIS:
-        return Target(text, owner, None, [_This()])
+        elements = shapes.types.get(owner, {})
+        choices = {
+            name: frozenset(shapes.others(owner, one))
+            for name, one in elements.items()
+            if one.choice
+        }
+        return Target(text, owner, None, [_This(choices)])
     steps: list[_Step] = []
     kind, last_owner, at, element = owner, owner, 0, None
     while at < len(text):

@@ -104,3 +104,14 @@ def test_orders_of_nobody_say_that_the_patient_is_unknown() -> None:
     )
     order = next(one for one in found.resources if one["resourceType"] == "ServiceRequest")
     assert "extension" in dict(order["subject"])  # type: ignore[arg-type]  # an object
+
+
+def test_a_time_of_an_order_gives_way_to_its_timing_or_stands_alone() -> None:
+    found = mapped(
+        ADMISSION[0].replace("ADT^A01^ADT_A01", "ORM^O01^ORM_O01"),
+        ADMISSION[2],
+        "ORC|NW|11|||SC||1^^^20260102080000+0100",
+        "OBR|1|11||123^Glucose^LN||20260102090000+0100",
+    )
+    order = next(one for one in found.resources if one["resourceType"] == "ServiceRequest")
+    assert len([name for name in order if name.startswith("occurrence")]) == 1
