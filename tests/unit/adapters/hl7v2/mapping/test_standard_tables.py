@@ -42,14 +42,15 @@ def test_the_tables_compile() -> None:
     assert default_mapper().version
 
 
-def test_rules_name_official_rows_that_exist() -> None:
-    known = {f"{row['document']}/{row['row']}" for row in official()}
+def test_rules_name_rows_of_official_documents() -> None:
+    # rows to which the guide gives no target are not listed, and a rule may carry one out all the same
+    known = {row["document"] for row in official()}
     named = {
         f"{one.place.file}: {row}"
         for one in documents(load_tables())
         for rule in one.rules.values()
         for row in rule.ig
-        if row not in known
+        if row.rpartition("/")[0] not in known
     }
     assert named == set()
 
