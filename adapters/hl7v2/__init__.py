@@ -8,7 +8,7 @@ from adapters.contract import Adapter, AdapterKind, AdapterRuntime, Rights
 from adapters.hl7v2.client import MllpClient
 from adapters.hl7v2.config import MllpClientConfig, MllpServerConfig
 from adapters.hl7v2.server import MllpServer
-from adapters.hl7v2.views.config import ToFhirConfig
+from adapters.hl7v2.views.config import FromFhirConfig, ToFhirConfig
 from adapters.hl7v2.views.naming import DOMAINS
 from bus.events.rights import consumer_rights, receipt_rights
 from schemas.subjects import SiteId
@@ -30,6 +30,18 @@ def _view_rights(config: ToFhirConfig, site: SiteId) -> Rights:
     own = consumer_rights(site, config.name)
     views = tuple(f"evt.{site}.{domain}.*.*" for domain in DOMAINS)
     return Rights(publish=(*views, *own.publish), subscribe=(*config.subscribe, *own.subscribe))
+
+
+def _message_rights(config: FromFhirConfig, site: SiteId) -> Rights:
+    own = consumer_rights(site, config.name)
+    messages = f"evt.{site}.raw.{config.event}.*"
+    return Rights(publish=(messages, *own.publish), subscribe=(*config.subscribe, *own.subscribe))
+
+
+def _writer(config: FromFhirConfig, runtime: AdapterRuntime) -> Adapter:
+    from adapters.hl7v2.views.from_fhir import FromFhir  # noqa: PLC0415 - tables only where they are used
+
+    return FromFhir(config, runtime)
 
 
 def _view(config: ToFhirConfig, runtime: AdapterRuntime) -> Adapter:
@@ -65,4 +77,13 @@ TO_FHIR: Final = AdapterKind(
     addresses=lambda _config: (),
 )
 
-__all__ = ["MLLP_CLIENT", "MLLP_SERVER", "TO_FHIR"]
+FROM_FHIR: Final = AdapterKind(
+    kind="hl7v2.from-fhir",
+    summary="Gives FHIR events HL7 v2 messages beside them, by tables.",
+    config=FromFhirConfig,
+    rights=_message_rights,
+    build=_writer,
+    addresses=lambda _config: (),
+)
+
+__all__ = ["FROM_FHIR", "MLLP_CLIENT", "MLLP_SERVER", "TO_FHIR"]

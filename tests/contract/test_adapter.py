@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from adapters.contract import Adapter, AdapterConfig, AdapterKind, AdapterRuntime, Condition, Health
 from adapters.fhir import CLIENT, RECEIVER
 from adapters.files import READER, WRITER
-from adapters.hl7v2 import MLLP_CLIENT, MLLP_SERVER, TO_FHIR
+from adapters.hl7v2 import FROM_FHIR, MLLP_CLIENT, MLLP_SERVER, TO_FHIR
 from bus.clock import SystemClock
 from schemas import subjects
 from tests.ports import free_port
@@ -40,6 +40,7 @@ KINDS = {
             lambda _: {"connect": f"127.0.0.1:{free_port()}", "subscribe": "evt.north.raw.hl7v2.>"},
         ),
         Kind(TO_FHIR, lambda _: {"subscribe": "evt.north.raw.hl7v2.>"}),
+        Kind(FROM_FHIR, lambda _: {"subscribe": "evt.north.order.>"}),
         Kind(WRITER, lambda folder: {"folder": folder / "out", "subscribe": "evt.north.raw.>"}),
         Kind(READER, lambda folder: {"folder": folder / "in"}),
         Kind(

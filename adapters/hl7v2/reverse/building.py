@@ -1,6 +1,6 @@
 r"""Segments in the making: fields, repetitions, components, subcomponents, and their bytes (HL7 v2.5.1 section 2.6).
 
-Text is escaped at the leaf; line breaks become `\.br\`. A text that looks like a null (`""`) is written so that it is none.
+Text is escaped at the leaf; line breaks become `\.br\`. A text that looks like a null (`""`) is written as a text.
 """
 
 from __future__ import annotations

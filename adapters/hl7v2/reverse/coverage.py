@@ -9,7 +9,9 @@ Tree: TypeAlias = "dict[str, Tree]"
 """Element names, and what is looked at below them; nothing below: the element itself."""
 _NAME: Final = re.compile(r"\.?(?P<name>[A-Za-z_]\w*)")
 _TYPE: Final = re.compile(r"\s*([A-Za-z]\w*)\s*\)")
-_CLOSED: Final = {"(": ")", "[": "]"}
+_URL: Final = re.compile(r"\s*'([^']*)'\s*\)")
+EXTENSION: Final = "extension#"
+"""In a tree, before the url of an extension."""
 
 
 def tree_of(path: str) -> Tree:
@@ -22,6 +24,8 @@ def tree_of(path: str) -> Tree:
             kind = _TYPE.match(path, at + 1)
             if name == "ofType" and kind and names:
                 names[-1] += kind[1][0].upper() + kind[1][1:]
+            elif name == "extension" and (url := _URL.match(path, at + 1)):
+                names.append(f"{EXTENSION}{url[1]}")
             at = _after(path, at)
         elif name[0].islower() or name[0] == "_":
             names.append(name)
@@ -73,4 +77,4 @@ def cut_at_resolve(path: str) -> tuple[list[str], bool]:
     return parts, misplaced or (len(parts) > 1 and not plain)
 
 
-__all__ = ["Tree", "cut_at_resolve", "tree_of"]
+__all__ = ["EXTENSION", "Tree", "cut_at_resolve", "tree_of"]

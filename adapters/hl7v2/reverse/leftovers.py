@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from adapters.hl7v2.mapping.protocol import IssueCode, Severity
-from adapters.hl7v2.reverse.coverage import Tree
+from adapters.hl7v2.reverse.coverage import EXTENSION, Tree
 from adapters.hl7v2.reverse.frames import MAX_ISSUES, Run
 
 _QUIET: Final = frozenset({"resourceType", "id", "meta", "implicitRules", "language"})
+_OF_CODES: Final = frozenset({"system", "display", "userSelected"})
+"""What stands beside a code that was looked at: the field's own table says it."""
 _CHOICES: Final = (
     "value", "effective", "occurrence", "onset", "abatement", "deceased", "multipleBirth", "collected", "performed",
     "event", "medication", "asNeeded", "allowed", "timing", "product", "quantity",
@@ -41,11 +43,24 @@ class _Walk:
         trees = [*inherited, *self._run.seen.get(id(value), ())]
         if any("*" in tree for tree in trees) or len(self._run.issues) >= MAX_ISSUES:
             return
+        is_coded = any("code" in tree for tree in trees)
         for key, inner in value.items():
-            if key in _QUIET or (key == "text" and isinstance(inner, dict) and "div" in inner):
+            if key in _QUIET or (is_coded and key in _OF_CODES):
+                continue
+            if key == "text" and isinstance(inner, dict) and "div" in inner:
+                continue
+            if key == "extension" and isinstance(inner, list):
+                self._extensions(inner, trees, f"{path}.{key}")
                 continue
             below = [tree[name] for tree in trees for name in tree if _fits(key, name)]
             self._child(inner, below, f"{path}.{key}" if key.isidentifier() else f"{path}.?")
+
+    def _extensions(self, items: list[object], trees: list[Tree], path: str) -> None:
+        for i, one in enumerate(items):
+            url = one.get("url") if isinstance(one, dict) else None
+            name = f"{EXTENSION}{url}"
+            if not any(name in tree or "extension" in tree for tree in trees):
+                self._tell(f"{path}[{i}]")
 
     def _child(self, value: object, below: list[Tree], path: str) -> None:
         if isinstance(value, list) and any(isinstance(one, dict) for one in value):
@@ -67,7 +82,7 @@ class _Walk:
 
 
 def _fits(key: str, name: str) -> bool:
-    if key == name:
+    if key.removeprefix("_") == name:
         return True
     return name in _CHOICES and key.startswith(name) and key[len(name) : len(name) + 1].isupper()
 
