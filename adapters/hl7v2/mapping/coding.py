@@ -19,6 +19,7 @@ class Lookup:
     table: CodeTable
     unmapped: Unmapped
     rule: str
+    layer: str = ""
     keeps_original: bool = False
 
     def find(self, text: str, frame: Frame, *, is_quiet: bool = False) -> Coded | None:

@@ -11,11 +11,9 @@ from adapters.hl7v2.mapping.coding import Lookup
 from adapters.hl7v2.mapping.conditions import FramePaths, Test, compile_condition, constants_of
 from adapters.hl7v2.mapping.constants import check_constant
 from adapters.hl7v2.mapping.errors import TablesError, nearest
-from adapters.hl7v2.mapping.frames import Frame, Mark, Step
+from adapters.hl7v2.mapping.frames import Frame, Step
 from adapters.hl7v2.mapping.functions import CODED, FUNCTIONS
 from adapters.hl7v2.mapping.makers import (
-    FIRST,
-    Leaves,
     Maker,
     creating_maker,
     document_maker,
@@ -33,7 +31,6 @@ from adapters.hl7v2.mapping.rules import (
     emit_ref,
     guarded,
     maker_emit,
-    offset,
     with_default,
     write_reference,
     write_value,
@@ -55,12 +52,10 @@ class Program:
     __slots__ = (
         "_by_value",
         "_field",
-        "_marks",
         "_needs",
         "_steps",
         "document",
         "is_closed",
-        "reads",
     )
 
     def __init__(
@@ -69,20 +64,16 @@ class Program:
         steps: Sequence[Step],
         needs: Sequence[frozenset[str] | None],
         field: int,
-        marks: frozenset[Mark],
-        reads: Leaves,
         *,
         is_closed: bool,
     ) -> None:
         self.document = document
         self.is_closed = is_closed
         """Whether what it makes depends on the value alone: not on other segments, settings, zones, resources."""
-        self.reads = reads
         self._steps = tuple(steps)
         self._needs = tuple(needs)
         """For each step the values of the field of which one must be there; None when it does not matter."""
         self._field = field
-        self._marks = marks
         self._by_value: dict[str, tuple[Step, ...]] = {}
         for value in {one for need in needs if need for one in need}:
             self._by_value[value] = self._chosen(value)
@@ -95,8 +86,6 @@ class Program:
     def run(self, frame: Frame) -> None:
         """Run all rules in order on a segment's or a value's frame."""
         steps = self._steps
-        if self._marks:
-            frame.view.marks |= self._marks
         if self._field:
             found = frame.view.repetitions(self._field)
             if not found:
@@ -117,6 +106,10 @@ class Compiler:
         self._asked: list[str] = []
         self.risky: set[tuple[str, str]] = set()
         """Coded elements that a rule may write any code to."""
+        self.deciding: set[tuple[str, int]] = set()
+        """Segments and fields that conditions look at."""
+        self.constants: set[str | int | float] = set()
+        """Values that tables give."""
         self.resource_names = {
             name for message in tables.messages.values() for name in message.resources
         }
@@ -153,9 +146,7 @@ class _DocumentCompiler:
         self._tables = tables
         self._shapes = shapes
         self._document = document
-        self._marks: set[Mark] = set()
         self._is_closed = not document.is_segment
-        self._reads: set[tuple[int, int]] = set()
 
     def compile(self) -> Program:
         document = self._document
@@ -176,8 +167,6 @@ class _DocumentCompiler:
             steps,
             needs,
             field,
-            frozenset(self._marks),
-            frozenset(self._reads),
             is_closed=self._is_closed,
         )
 
@@ -218,11 +207,9 @@ class _DocumentCompiler:
         is_each: bool, where: str,
     ) -> Step:  # fmt: skip
         maker, emit = self._emit(rule, target, naming, where)
-        reads: Leaves = maker.reads if maker is not None else frozenset()
         takes_all = maker is not None and maker.takes_all
         segment = self._document.source
-        compiled = [compile_read(one, segment, reads, takes_all=takes_all) for one in sources]
-        self._note_reads(sources, reads)
+        compiled = [compile_read(one, segment) for one in sources]
         if test is not None and is_each:
             act, test = each_when(compiled, emit, test), None
         else:
@@ -281,7 +268,7 @@ class _DocumentCompiler:
         kind = program.document.target
         if rule.create:
             self._check_creation(rule, kind, target, where)
-            return creating_maker(program.run, kind, program.reads)
+            return creating_maker(program.run, kind)
         is_primitive = kind in PRIMITIVES
         if (lookup or rule.system) and not (is_primitive or kind in CODED):
             raise TablesError(
@@ -290,7 +277,6 @@ class _DocumentCompiler:
         return document_maker(
             program.run,
             kind,
-            program.reads,
             lookup,
             rule.system,
             is_primitive=is_primitive,
@@ -308,6 +294,7 @@ class _DocumentCompiler:
             table=table,
             unmapped=rule.unmapped or table.unmapped,
             rule=naming.rule,
+            layer=naming.layer,
             keeps_original=rule.original,
         )
 
@@ -318,11 +305,6 @@ class _DocumentCompiler:
                 f"{where}: from: {text!r}; in a segment document sources name the field"
             )
         return source
-
-    def _note_reads(self, sources: Sequence[Source], reads: Leaves) -> None:
-        for source in sources:
-            if source.kind is Kind.RELATIVE:
-                self._reads |= offset(reads, source)
 
     def _note_risk(self, rule: Rule, target: Target) -> None:
         element = target.element
@@ -339,11 +321,8 @@ class _DocumentCompiler:
         for source in paths.sources:
             if source.kind is not Kind.RELATIVE:
                 self._is_closed = False
-            leaves = offset(FIRST, source)
-            if source.kind is Kind.RELATIVE:
-                self._reads |= leaves
-            elif source.segment == self._document.source:
-                self._marks.add(Mark(source.field, 0, leaves))
+            if source.kind is Kind.FIELD:
+                self._compiler.deciding.add((source.segment, source.field))
 
     # checks
 
@@ -390,6 +369,8 @@ class _DocumentCompiler:
 
     def _check_constant(self, value: object, target: Target, where: str) -> None:
         check_constant(value, target.type, self._shapes, where)
+        if isinstance(value, str | int | float):
+            self._compiler.constants.add(value)
         codes = target.element.codes if target.element else None
         if codes is not None and isinstance(value, str) and value not in codes:
             raise TablesError(f"{where}: {value!r}; one of {', '.join(sorted(codes))} is allowed")

@@ -1,35 +1,41 @@
-"""What of a message no rule has read: listed by address and counted, never guessed, never lost in silence."""
+"""What of a message is in nothing that was made of it: listed by address and counted, never lost in silence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from adapters.hl7v2.mapping.frames import MAX_ISSUES, Env, Mark, Parts, View
+from adapters.hl7v2.mapping.frames import MAX_ISSUES, UNIT, Env, View, spot
+from adapters.hl7v2.mapping.losses import Reasons
 from adapters.hl7v2.mapping.protocol import Issue, IssueCode, Severity
 
-_ALL: Final = (0, 0)
 _DELIMITERS: Final = 2
+_STRUCTURAL: Final[Mapping[str, frozenset[int]]] = {
+    "MSH": frozenset({9, 12, 18}),
+    "OBX": frozenset({2}),
+}
+"""Fields that say how the message is to be read: its kind, version and characters, the type of a value."""
+_NONE: Final[frozenset[int]] = frozenset()
+_NEXT_REPETITION: Final = spot(0, 1, 0, 0)
 MAX_REMEMBERED: Final = 4_096
-Covered = tuple[bool, int, int, Mapping[int, frozenset[tuple[int, int]]]]
-"""Whether all of the field is read; so many repetitions (many for each), and of each so many components from the first
-on; leaves by repetition, 0 for each."""
-_NOT_COVERED: Final[Covered] = (False, 0, 0, {})
-_MANY: Final = 1 << 30
+Place = tuple[str, int, int, int, str]
+"""Segment, field, component, subcomponent (0 where there are no others), and why it is not given out."""
 
 
 class Coverage:
-    """Finds leaves that no rule reads; remembers what sets of marks mean."""
+    """Finds leaves that are in nothing that was made."""
 
-    def __init__(self, reasons: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self, reasons: Mapping[str, Mapping[str, str]], deciding: frozenset[tuple[str, int]]
+    ) -> None:
         self._reasons = reasons
         """By segment and address: why it is left out on purpose."""
-        self._issues: dict[tuple[str, int], Issue] = {}
-        self._known: dict[frozenset[Mark], dict[int, Covered]] = {}
+        self._deciding = deciding
+        self._issues: dict[tuple[Place, int], Issue] = {}
 
-    def report(self, env: Env, known_segments: frozenset[str]) -> None:
-        """Add an issue for each address that holds values which nobody read."""
-        counts: dict[str, int] = {}
+    def report(self, env: Env, known_segments: frozenset[str], lost: Reasons) -> None:
+        """Add an issue for each address that holds values which are not given out; `lost` says why of some."""
+        counts: dict[Place, int] = {}
         for name, views in env.views.items():
             if name not in known_segments:
                 env.issue(
@@ -39,25 +45,34 @@ class Coverage:
                     detail=f"no table reads it; {len(views)} in the message",
                 )
             for view in views:
-                for address in self._unread(view):
-                    counts[address] = counts.get(address, 0) + 1
-        for address, count in counts.items():
-            issue = self._issues.get((address, count)) or self._issue(address, count)
+                for place in _unread(view, lost):
+                    counts[place] = counts.get(place, 0) + 1
+        for place, count in counts.items():
+            issue = self._issues.get((place, count)) or self._issue(place, count)
             if len(env.issues) < MAX_ISSUES:
                 env.issues.append(issue)
             else:
                 env.left_out += 1
 
-    def _issue(self, address: str, count: int) -> Issue:
+    def _issue(self, place: Place, count: int) -> Issue:
         if len(self._issues) >= MAX_REMEMBERED:
             self._issues.clear()
-        reason = self._reason(address)
+        name, field, component, subcomponent, why = place
+        address = f"{name}-{field}"
+        if component:
+            address += f".{component}"
+        if subcomponent:
+            address += f".{subcomponent}"
+        if not why:
+            why = self._reason(address)
+        if not why and (name, field) in self._deciding:
+            why = "only decides which rules run"
         times = f"{count} times" if count > 1 else ""
-        made = self._issues[address, count] = Issue(
+        made = self._issues[place, count] = Issue(
             severity=Severity.INFORMATION,
             code=IssueCode.UNMAPPED_FIELD,
             where=address,
-            detail="; ".join(one for one in (reason, times) if one),
+            detail="; ".join(one for one in (why, times) if one),
         )
         return made
 
@@ -71,84 +86,31 @@ class Coverage:
                 break
         return ""
 
-    def _unread(self, view: View) -> Iterator[str]:
-        fields, cut = view.fields, view.cut
-        start = _DELIMITERS + 1 if view.name == "MSH" else 1
-        covered = self._covered(view.marks)
-        for field in range(start, len(fields)):
-            if not fields[field]:
-                continue
-            is_all, repetitions, components, leaves = covered.get(field, _NOT_COVERED)
-            if is_all:
-                continue
-            found = cut.get(field)
-            if found is None:
-                found = view.repetitions(field)
-            if len(found) > repetitions or any(not _is_read(parts, components) for parts in found):
-                yield from _leaves(view, field, leaves)
 
-    def _covered(self, marks: set[Mark]) -> dict[int, Covered]:
-        key = frozenset(marks)
-        found = self._known.get(key)
+def _unread(view: View, lost: Reasons) -> Iterator[Place]:
+    fields, cut, read, name = view.fields, view.cut, view.read, view.name
+    skipped = _STRUCTURAL.get(name, _NONE)
+    for field in range(_DELIMITERS + 1 if name == "MSH" else 1, len(fields)):
+        if not fields[field] or field in skipped:
+            continue
+        found = cut.get(field)
         if found is None:
-            if len(self._known) >= MAX_REMEMBERED:
-                self._known.clear()
-            found = self._known[key] = _summed(marks)
-        return found
-
-
-def _summed(marks: set[Mark]) -> dict[int, Covered]:
-    fields: dict[int, dict[int, set[tuple[int, int]]]] = {}
-    for mark in marks:
-        fields.setdefault(mark.field, {}).setdefault(mark.repetition, set()).update(mark.leaves)
-    return {
-        field: (
-            _ALL in repetitions.get(0, ()),
-            *_prefix(repetitions),
-            {number: frozenset(leaves) for number, leaves in repetitions.items()},
-        )
-        for field, repetitions in fields.items()
-    }
-
-
-def _prefix(repetitions: Mapping[int, set[tuple[int, int]]]) -> tuple[int, int]:
-    """How many repetitions, and of each how many components without subcomponents, are read without a gap."""
-    number = 0 if 0 in repetitions else 1
-    leaves = repetitions.get(number, set())
-    components = 0
-    while (components + 1, 1) in leaves or (components + 1, 0) in leaves:
-        components += 1
-    return (1 if number else _MANY), components
-
-
-def _is_read(parts: Parts, components: int) -> bool:
-    return len(parts) <= components and all(type(part) is str for part in parts)
-
-
-def _leaves(
-    view: View, field: int, read: Mapping[int, frozenset[tuple[int, int]]]
-) -> Iterator[str]:
-    always = read.get(0, frozenset())
-    for number, parts in enumerate(view.repetitions(field), 1):
-        mine = read.get(number)
-        leaves = always | mine if mine else always
-        if _ALL in leaves:
-            continue
-        for address in _unread_leaves(parts, leaves):
-            yield f"{view.name}-{field}{address}"
-
-
-def _unread_leaves(parts: Parts, read: frozenset[tuple[int, int]]) -> Iterator[str]:
-    for component, part in enumerate(parts, 1):
-        if isinstance(part, str):
-            if part and (component, 1) not in read and (component, 0) not in read:
-                yield f".{component}" if len(parts) > 1 else ""
-            continue
-        if (component, 0) in read:
-            continue
-        for subcomponent, text in enumerate(part, 1):
-            if text and (component, subcomponent) not in read:
-                yield f".{component}.{subcomponent}"
+            found = view.repetitions(field)
+        start = spot(field, 0, 0, 1)
+        for parts in found:
+            start += _NEXT_REPETITION
+            at = start
+            for part in parts:
+                at += UNIT
+                if isinstance(part, str):
+                    if part and at not in read:
+                        number = (at - start) // UNIT if len(parts) > 1 else 0
+                        yield name, field, number, 0, lost.get((name, view.number, at), "")
+                    continue
+                for i, text in enumerate(part):
+                    if text and at + i not in read:
+                        why = lost.get((name, view.number, at + i), "")
+                        yield name, field, (at - start) // UNIT, i + 1, why
 
 
 __all__ = ["Coverage"]

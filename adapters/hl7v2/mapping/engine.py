@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Final, cast
+from typing import cast
 
 from adapters.hl7v2.codec import CharsetError, Message
 from adapters.hl7v2.mapping.bundles import make_bundle
 from adapters.hl7v2.mapping.coverage import Coverage
 from adapters.hl7v2.mapping.finishing import finish, paths_of
-from adapters.hl7v2.mapping.frames import Entry, Env, Frame, Mark, View, leaf
+from adapters.hl7v2.mapping.frames import Entry, Env, Frame, View, leaf
 from adapters.hl7v2.mapping.identity import stable_id
 from adapters.hl7v2.mapping.loading import load_tables
-from adapters.hl7v2.mapping.makers import ALL, linked
+from adapters.hl7v2.mapping.losses import Reasons, give_back, moved
+from adapters.hl7v2.mapping.makers import linked
 from adapters.hl7v2.mapping.model import Tables
 from adapters.hl7v2.mapping.placing import StructureReader, anchors, place, related
 from adapters.hl7v2.mapping.programs import (
@@ -38,22 +40,32 @@ from adapters.hl7v2.mapping.shapes import load_shapes
 from adapters.hl7v2.mapping.structure import Structures
 from schemas.errors import MeshError
 
-_READ_BY_ENGINE: Final = tuple(Mark(field, 0, ALL) for field in (9, 12, 18))
-"""Type and event, version, and charset of MSH decide how a message is read."""
+
+class _Done:
+    """What became of a message."""
+
+    __slots__ = ("base", "bundle", "entries", "structure")
+
+    def __init__(self) -> None:
+        self.structure = ""
+        self.entries: list[Entry] = []
+        self.base: Resource = {"resourceType": "Bundle"}
+        self.bundle: Resource | None = None
 
 
 class TableMapper:
     """A `Mapper` of compiled tables. Safe to use from several threads: nothing of a message is kept."""
 
     def __init__(self, tables: Tables, structures: StructureReader) -> None:
-        programs, self._plans = compile_messages(tables, load_shapes())
+        compiled = compile_messages(tables, load_shapes())
+        self._plans, self._constants = compiled.plans, compiled.constants
         self._version = tables.version
         self._structures = structures
-        self._chooser = Chooser(tables, programs)
+        self._chooser = Chooser(tables, compiled.programs)
         reasons: dict[str, dict[str, str]] = {}
         for document in tables.segments.values():
             reasons.setdefault(document.source, {}).update(document.ignored)
-        self._coverage = Coverage(reasons)
+        self._coverage = Coverage(reasons, compiled.deciding)
         self._known_segments = frozenset(one.source for one in tables.segments.values()) | {"MSH"}
 
     @property
@@ -64,39 +76,51 @@ class TableMapper:
     def map(self, message: Message, context: MapContext) -> Mapped:
         """Map one message as far as it goes. Never raises on content: what cannot be mapped is an issue."""
         env = Env(message, context)
-        structure = ""
-        entries: list[Entry] = []
-        bundle: Resource | None = None
+        done = self._run(env)
+        lost = self._losses(env, done)
+        self._coverage.report(env, self._known_segments, lost)
+        return Mapped(
+            resources=tuple(entry.body for entry in done.entries),
+            bundle=done.bundle,
+            issues=_issues(env),
+            origins=_origins(env, done.entries),
+            structure=done.structure,
+            tables=self._version,
+        )
+
+    def _run(self, env: Env) -> _Done:
+        """Map as far as it goes; what stops it is an issue."""
+        done = _Done()
         try:
-            reading = self._structures.read(message)
-            structure = reading.structure
+            reading = self._structures.read(env.message)
+            done.structure = reading.structure
             place(env, reading.root)
-            for issue in reading.issues:
-                env.issues.append(issue)
-            program = self._program(env, structure)
+            env.issues.extend(reading.issues)
+            program = self._program(env, done.structure)
             if program is not None:
-                base = self._fill(env, program)
-                entries = finish(env, self._plans)
-                bundle = make_bundle(env, entries, base, self._bundle_id(env)) if entries else None
-            self._coverage.report(env, self._known_segments)
+                done.base = self._fill(env, program)
+                done.entries = finish(env, self._plans)
+                if done.entries:
+                    done.bundle = make_bundle(env, done.entries, done.base, self._bundle_id(env))
         except CharsetError as err:
             env.issue(Severity.ERROR, IssueCode.CHARSET, err.location or "MSH-18", detail=err.code)
         except (MeshError, RecursionError) as err:
             code = err.code if isinstance(err, MeshError) else "recursion"
             env.issue(Severity.ERROR, IssueCode.STRUCTURE, "MSH", detail=code)
-        return Mapped(
-            resources=tuple(entry.body for entry in entries),
-            bundle=bundle,
-            issues=_issues(env),
-            origins=_origins(env, entries),
-            structure=structure,
-            tables=self._version,
-        )
+        return done
+
+    def _losses(self, env: Env, done: _Done) -> Reasons:
+        """Why leaves that were read are not given out; {} where nothing of the message was left out."""
+        if all(one and one in self._constants for one in env.discarded):
+            return {}
+        exact = env
+        if env.origins is None:
+            exact = Env(env.message, replace(env.context, explain=True))
+            done = self._run(exact)
+        return give_back(env, exact, (done.base, *(entry.body for entry in done.entries)))
 
     def _program(self, env: Env, structure: str) -> MessageProgram | None:
         kind, event = _text(env, 9, 1), _text(env, 9, 2)
-        for view in env.views.get("MSH", ()):
-            view.marks.update(_READ_BY_ENGINE)
         program = self._chooser.choose(kind, event, structure)
         if program is None:
             env.issue(
@@ -210,21 +234,24 @@ def _issues(env: Env) -> tuple[Issue, ...]:
 def _origins(env: Env, entries: Sequence[Entry]) -> dict[str, Sequence[Origin]]:
     if env.origins is None:
         return {}
-    found: dict[str, Sequence[Origin]] = {}
+    places: dict[int, tuple[Entry, str]] = {}
+    found: dict[str, dict[str, Origin]] = {}
     for entry in entries:
-        paths = paths_of(entry)
-        mine: dict[str, Origin] = {}
-        for container, key, rule, layer, source in env.origins:
-            path = paths.get(id(container))
-            if path is None:
-                continue
-            if isinstance(key, int):
-                path += f"[{key}]"
-            elif key:
-                path += f".{key}"
-            mine[path] = Origin(path=path, rule=str(rule), layer=str(layer), source=str(source))
-        found[entry.id] = list(mine.values())
-    return found
+        found[entry.id] = {}
+        places.update((one, (entry, path)) for one, path in paths_of(entry).items())
+    for container, key, _, rule, layer, source in env.origins:
+        place = places.get(id(moved(env, container)))
+        if place is None:
+            continue
+        entry, path = place
+        if isinstance(key, int):
+            path += f"[{key}]"
+        elif key:
+            path += f".{key}"
+        found[entry.id][path] = Origin(
+            path=path, rule=str(rule), layer=str(layer), source=str(source)
+        )
+    return {name: list(mine.values()) for name, mine in found.items()}
 
 
 def compile_mapper(tables: Tables, structures: StructureReader | None = None) -> Mapper:

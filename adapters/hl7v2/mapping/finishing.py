@@ -84,6 +84,7 @@ def _drop(env: Env, everything: list[Entry], plans: Plans) -> None:
         if not gone:
             return
         owners = [entry for entry in lost.values() if not entry.dropped]
+        env.discarded.append("")
         for entry in owners:
             _without(entry.body, gone)
             if len(entry.body) == 1:
@@ -102,6 +103,8 @@ def _check(env: Env, entry: Entry, plans: Plans) -> None:
         found.append((path, detail))
 
     is_valid = check(entry.body, plan, entry.type, say)
+    if found:
+        env.discarded.append("")
     for path, detail in found:
         code = IssueCode.MISSING if detail.endswith("required") else IssueCode.BAD_VALUE
         env.issue(
@@ -121,12 +124,12 @@ def _united(env: Env, entries: Iterable[Entry]) -> list[Entry]:
         entry.body["id"] = entry.id
         known = first.setdefault((entry.type, entry.id), entry)
         if known is not entry:
-            _unite(known.body, entry.body, entry.type)
+            _unite(env, known.body, entry.body, entry.type)
             entry.dropped = True
     return list(first.values())
 
 
-def _unite(into: Object, more: Object, kind: str) -> None:
+def _unite(env: Env, into: Object, more: Object, kind: str) -> None:
     shapes = load_shapes()
     elements = shapes.types.get(kind, {})
     for name, value in more.items():
@@ -135,8 +138,15 @@ def _unite(into: Object, more: Object, kind: str) -> None:
             element = elements.get(name)
             if element is None or not any(one in into for one in shapes.others(kind, element)):
                 into[name] = value
+            else:
+                env.discarded.append("")
         elif isinstance(old, list) and isinstance(value, list):
             old.extend(one for one in value if one not in old)
+            env.united.append(value)
+        elif old == value:
+            env.united.append({name: value})
+        else:
+            env.discarded.append("")
 
 
 def set_references(env: Env, naming: Callable[[Entry], str]) -> None:

@@ -31,16 +31,17 @@ MAX_ISSUES: Final = 1_000
 """Per message; the rest is counted in one last issue."""
 
 
-class Mark:
-    """A part of a field that a rule reads; compared by identity, made when tables are compiled."""
+_COMPONENT: Final = 10
+_FIELD: Final = 20
+_REPETITION: Final = 30
+UNIT: Final = 1 << _COMPONENT
 
-    __slots__ = ("field", "leaves", "repetition")
 
-    def __init__(self, field: int, repetition: int, leaves: frozenset[tuple[int, int]]) -> None:
-        self.field = field
-        self.repetition = repetition
-        self.leaves = leaves
-        """Component and subcomponent; (0, 0) for all, (n, 0) for all of component n."""
+def spot(field: int, repetition: int, component: int = 1, subcomponent: int = 1) -> int:
+    """A leaf of a segment as a number: quick to make and to look up."""
+    return (
+        (repetition << _REPETITION) + (field << _FIELD) + (component << _COMPONENT) + subcomponent
+    )
 
 
 class Scope:
@@ -63,7 +64,7 @@ class View:
     """A segment of the message, its fields cut when they are asked for."""
 
     __slots__ = (
-        "cut", "env", "fields", "marks", "name", "number", "position", "scope", "segment",
+        "cut", "env", "fields", "name", "number", "position", "read", "scope", "segment",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +76,8 @@ class View:
         self.scope = scope
         self.position = position
         self.number = number
-        self.marks: set[Mark] = set()
+        self.read: set[int] = set()
+        """The leaves (`spot`) whose text is in what was made, or in an issue."""
         self.cut: dict[int, list[Parts]] = {}
         """Repetitions by field, as far as they were asked for."""
         try:
@@ -199,8 +201,9 @@ class Env:
     """One message being mapped."""
 
     __slots__ = (
-        "context", "created", "entries", "has_gaps", "is_special", "is_usual", "issues", "left_out",
-        "links", "message", "origins", "owned", "positions", "resource_positions", "resources", "spot", "views",
+        "context", "created", "discarded", "entries", "has_gaps", "is_special", "is_usual", "issues", "left_out",
+        "links", "message", "moved", "origins", "owned", "positions", "resource_positions", "resources",
+        "spot", "united", "views",
     )  # fmt: skip
 
     def __init__(self, message: Message, context: MapContext) -> None:
@@ -226,8 +229,14 @@ class Env:
         self.issues: list[Issue] = []
         self.left_out = 0
         self.has_gaps = False
+        self.discarded: list[Json] = []
+        """Values that others took the place of; of objects an empty text. Where they came from, only origins say."""
         self.origins: list[tuple[object, ...]] | None = [] if context.explain else None
-        """Container, key in it, rule, layer, source, of each written value; None when nobody asks."""
+        """Container, key in it, value, rule, layer, source, of each written value; None when nobody asks."""
+        self.united: list[Json] = []
+        """What doubles of a resource hold that the first one holds too."""
+        self.moved: dict[int, tuple[object, object]] = {}
+        """By identity: an object that was merged into another, and that one; kept with the origins."""
         self.spot: tuple[object, object] = (None, "")
 
     def issue(
@@ -275,8 +284,8 @@ class Frame:
     """Where a rule stands: a segment, or a value in it, and what is being filled."""
 
     __slots__ = (
-        "component", "entry", "env", "field", "labels", "out", "parts", "repetition", "source",
-        "subcomponent", "view",
+        "at", "component", "entry", "env", "field", "labels", "out", "parts", "repetition", "source",
+        "subcomponent", "unit", "view",
     )  # fmt: skip
 
     def __init__(
@@ -303,6 +312,33 @@ class Frame:
         self.labels: dict[object, dict[str, Json]] | None = None
         self.source: Source | None = None
         """What the rule that runs reads, for its address."""
+        if field:
+            # a leaf of the value is the spot at + component * unit + subcomponent
+            start = (repetition << _REPETITION) + (field << _FIELD)
+            if not component:
+                self.at, self.unit = start, UNIT
+            elif not subcomponent:
+                self.at, self.unit = start + component * UNIT - 1, 1
+            else:
+                self.at, self.unit = start + component * UNIT + subcomponent - 1, 0
+        else:
+            self.at = self.unit = 0
+
+    def took(self, component: int = 1, subcomponent: int = 1) -> None:
+        """Note that a leaf of the value is in what is made of it."""
+        self.view.read.add(self.at + component * self.unit + subcomponent)
+
+    def took_all(self) -> None:
+        """Note that all of the value is in what is made of it, or told by an issue."""
+        for component, part in enumerate(self.parts or [], 1):
+            for subcomponent in range(1, 2 if isinstance(part, str) else len(part) + 1):
+                self.took(component, subcomponent)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the last issue is about this very place."""
+        issues = self.env.issues
+        return bool(issues) and issues[-1].where == self.address
 
     @property
     def address(self) -> str:
@@ -329,7 +365,6 @@ __all__ = [
     "Entry",
     "Env",
     "Frame",
-    "Mark",
     "Parts",
     "Scope",
     "Step",
@@ -338,4 +373,5 @@ __all__ = [
     "is_valued",
     "leaf",
     "nearest_index",
+    "spot",
 ]

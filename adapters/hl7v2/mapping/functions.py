@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from adapters.hl7v2.mapping import times
-from adapters.hl7v2.mapping.frames import Frame, Parts, leaf
+from adapters.hl7v2.mapping.frames import Frame, Parts, leaf, spot
 from adapters.hl7v2.mapping.numbers import DecimalText
 from adapters.hl7v2.mapping.protocol import Json
 
@@ -132,7 +132,14 @@ def system(text: str, frame: Frame) -> Json:
 def hd_uri(frame: Frame) -> Json:
     """A HD's universal id as uri, by its type; of an untyped one only what is clear."""
     parts = frame.parts or []
-    text, kind = leaf(parts, 2, 1), leaf(parts, 3, 1).upper()
+    made = _universal(leaf(parts, 2, 1), leaf(parts, 3, 1).upper())
+    if made is not None:
+        frame.took(2)
+        frame.took(3)
+    return made
+
+
+def _universal(text: str, kind: str) -> str | None:
     if not text:
         return None
     if found := _OID.match(text):
@@ -148,12 +155,14 @@ def hd_uri(frame: Frame) -> Json:
 
 def words(frame: Frame) -> Json:
     """All leaves, joined by spaces."""
+    frame.took_all()
     return " ".join(_leaves(frame.parts or [])) or None
 
 
 def components(frame: Frame) -> Json:
     """All components up to the last that is valued, joined by `^`, as types of messages are written."""
     texts = [part if isinstance(part, str) else "&".join(part) for part in frame.parts or []]
+    frame.took_all()
     return "^".join(texts).rstrip("^&") or None
 
 
@@ -170,7 +179,8 @@ def lines(frame: Frame) -> Json:
         return words(frame)
     every = frame.env.message.parts(frame.view.segment, frame.field)
     shown = []
-    for parts in every:
+    for number, parts in enumerate(every, 1):
+        frame.view.read.add(spot(frame.field, number))
         text = next((part if isinstance(part, str) else part[0] for part in parts[:1]), "")
         shown.append("" if text == '""' else text.rstrip())
     return "\n".join(shown).strip("\r\n") or None
@@ -179,12 +189,15 @@ def lines(frame: Frame) -> Json:
 def xtn_number(frame: Frame) -> Json:
     """A phone number: unformatted, else as written, else of its parts."""
     parts = frame.parts or []
-    plain = leaf(parts, 12, 1) or leaf(parts, 1, 1)
-    if plain:
-        return plain
+    for component in (12, 1):
+        if plain := leaf(parts, component, 1):
+            frame.took(component)
+            return plain
     country, area, local, extension = (leaf(parts, n, 1) for n in (5, 6, 7, 8))
     if not local:
         return None
+    for component in (5, 6, 7, 8):
+        frame.took(component)
     pieces = [f"+{country.lstrip('+')}" if country else "", f"({area})" if area else "", local]
     return " ".join([one for one in pieces if one] + ([f"ext. {extension}"] if extension else []))
 
@@ -195,6 +208,8 @@ def ed_data(frame: Frame) -> Json:
     encoding, text = leaf(parts, 4, 1).lower(), leaf(parts, 5, 1)
     if not text:
         return None
+    frame.took(4)
+    frame.took(5)
     if encoding == "base64":
         return _base64(text, frame)
     if encoding == "hex":
@@ -205,6 +220,14 @@ def ed_data(frame: Frame) -> Json:
 def ed_type(frame: Frame) -> Json:
     """The media type of a ED, of its type and subtype."""
     kind, subtype = leaf(frame.parts or [], 2, 1).lower(), leaf(frame.parts or [], 3, 1).lower()
+    made = _media_type(kind, subtype)
+    if made is not None:
+        frame.took(2)
+        frame.took(3)
+    return made
+
+
+def _media_type(kind: str, subtype: str) -> str | None:
     if "/" in subtype and _MIME.match(subtype):
         return subtype
     known = {"pdf": "application/pdf", "rtf": "application/rtf", "jpeg": "image/jpeg", "tiff": "image/tiff",
@@ -230,7 +253,10 @@ def _bound(group: int) -> TextFunction:
 def reference_url(frame: Frame) -> Json:
     """The pointer of a RP, when it is a uri."""
     text = leaf(frame.parts or [], 1, 1)
-    return text if _URI.match(text) else None
+    if not _URI.match(text):
+        return None
+    frame.took()
+    return text
 
 
 _TEXT: Final = frozenset({"string", "markdown"})

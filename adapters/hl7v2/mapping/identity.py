@@ -14,6 +14,9 @@ from adapters.hl7v2.mapping.writing import to_json
 
 _IN_PROGRESS: Final = "?"
 _SEPARATOR: Final = "\x1f"
+_AUTHORITY: Final = "authority:"
+_PARAMETER: Final = "parameter."
+_MRN_AUTHORITY: Final = "authority:parameter.mrn_authority"
 
 
 @lru_cache(maxsize=64)
@@ -90,16 +93,23 @@ class Identities:
     def _preferred(
         self, entry: Entry, valued: list[dict[str, Json]], program: ResourceProgram
     ) -> dict[str, Json]:
-        authority = self._env.context.parameters.get("mrn_authority", "")
-        if authority and entry.type == "Patient":
-            mine = [one for one in valued if authority in self._names(one)]
-            if mine:
-                return mine[0]
-        for wanted in program.rule.prefer:
-            for one in valued:
-                if wanted in _type_codes(one):
-                    return one
+        prefer = program.rule.prefer
+        if entry.type == "Patient":
+            prefer = (_MRN_AUTHORITY, *prefer)
+        for wanted in prefer:
+            found = self._first(wanted, valued)
+            if found is not None:
+                return found
         return valued[0]
+
+    def _first(self, wanted: str, valued: list[dict[str, Json]]) -> dict[str, Json] | None:
+        """The first identifier of a type, or of an authority (`authority:NAME`, `authority:parameter.NAME`)."""
+        if not wanted.startswith(_AUTHORITY):
+            return next((one for one in valued if wanted in _type_codes(one)), None)
+        name = wanted.removeprefix(_AUTHORITY)
+        if name.startswith(_PARAMETER):
+            name = self._env.context.parameters.get(name.removeprefix(_PARAMETER), "")
+        return next((one for one in valued if name and name in self._names(one)), None)
 
     def _names(self, identifier: dict[str, Json]) -> set[str]:
         """What an identifier's authority is called: its system, its assigner's name and identifiers."""

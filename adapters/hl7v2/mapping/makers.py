@@ -19,9 +19,10 @@ from adapters.hl7v2.mapping.functions import CODED, FUNCTIONS, Function, TextFun
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.targets import VALUE
 
-Leaves = frozenset[tuple[int, int]]
-ALL: Final[Leaves] = frozenset({(0, 0)})
-FIRST: Final[Leaves] = frozenset({(1, 1)})
+_OF_FIRST_CODING: Final = (2, 3, 7)
+"""Components of a CWE that say more of its first code: display, system, its version."""
+Remembered = tuple[Json, frozenset[int]]
+"""A value, and the spots that are in it."""
 Run = Callable[[Frame], None]
 
 
@@ -31,28 +32,24 @@ class Maker:
 
     gives: frozenset[str]
     """FHIR types of elements that take it."""
-    reads: Leaves
     text: TextFunction | None = None
     value: ValueFunction | None = None
     is_document: bool = False
     takes_all: bool = False
-    remembered: dict[bytes, Json] | None = None
+    remembered: dict[bytes, Remembered] | None = None
     """Values by the bytes they were made of, where nothing but these decides; codes repeat from message to message."""
 
 
 def function_maker(name: str, lookup: Lookup | None, system: str) -> Maker:
     """The maker of a registered function, `Coding` and `CodeableConcept` included."""
     if name in CODED:
-        return Maker(gives=frozenset({name}), reads=FIRST, text=_coded(name, lookup, system))
+        return Maker(gives=frozenset({name}), text=_coded(name, lookup, system))
     function = FUNCTIONS[name]
     if function.value is not None:
-        return Maker(
-            gives=function.gives, reads=ALL, value=function.value, takes_all=function.takes_all
-        )
+        return Maker(gives=function.gives, value=function.value, takes_all=function.takes_all)
     text = cast("TextFunction", function.text)
     return Maker(
         gives=function.gives,
-        reads=FIRST,
         text=_looked_up(text, lookup, function, name) if lookup else text,
     )
 
@@ -99,7 +96,6 @@ def _coded(name: str, lookup: Lookup | None, system: str) -> TextFunction:
 def document_maker(
     run: Run,
     target: str,
-    reads: Leaves,
     lookup: Lookup | None,
     system: str,
     *,
@@ -110,12 +106,15 @@ def document_maker(
 
     def primitive(frame: Frame) -> Json:
         frame.out = {}
+        before = frame.view.read.copy() if lookup is not None else None
         run(frame)
         value = frame.out.get(VALUE)
         if lookup is None or not isinstance(value, str):
             return value
         coded = lookup.find(value, frame)
         if coded is None or (is_kept(coded) and target == "code"):
+            if before is not None and not frame.is_told:
+                frame.view.read = before
             return None
         return value if is_kept(coded) else coded.code
 
@@ -126,8 +125,9 @@ def document_maker(
 
     def coded(frame: Frame) -> Json:
         frame.out = {}
+        before = frame.view.read.copy()
         run(frame)
-        out = frame.out if lookup is None else _replaced(lookup, target, frame.out, frame)
+        out = frame.out if lookup is None else _replaced(lookup, target, frame, before)
         if system and out:
             give_system(out, target, system)
         return out or None
@@ -135,7 +135,6 @@ def document_maker(
     value = primitive if is_primitive else coded if lookup or system else plain
     return Maker(
         gives=frozenset({target}),
-        reads=reads,
         value=value,
         is_document=True,
         remembered={} if is_remembered else None,
@@ -143,17 +142,26 @@ def document_maker(
 
 
 def _replaced(
-    lookup: Lookup, target: str, out: dict[str, Json], frame: Frame
+    lookup: Lookup, target: str, frame: Frame, before: set[int]
 ) -> dict[str, Json] | None:
-    """A coded value with the row of its first code in the coding's place."""
+    """A coded value with the row of its first code in the coding's place; `before` was read before."""
+    out = frame.out
     text = leaf(frame.parts or [], 1, 1)
     if not text:
         return out
     coded = lookup.find(text, frame)
     if coded is None:
+        if not frame.is_told:
+            frame.view.read = before
         return None
     if not is_kept(coded):
-        return replace_coding(out, coded, target, keeps_original=lookup.keeps_original)
+        made = replace_coding(out, coded, target, keeps_original=lookup.keeps_original)
+        frame.took()
+        if not lookup.keeps_original:
+            _give_back(frame, made, before)
+        if frame.env.origins is not None:
+            _note_replaced(frame, lookup, made, target)
+        return made
     if target == "CodeableConcept" and out and "text" not in out:
         codings = out.get("coding")
         first = codings[0] if isinstance(codings, list) and codings else None
@@ -162,7 +170,31 @@ def _replaced(
     return out
 
 
-def creating_maker(run: Run, kind: str, reads: Leaves) -> Maker:
+def _give_back(frame: Frame, made: dict[str, Json], before: set[int]) -> None:
+    """What only the coding said that gave way is in nothing that is made."""
+    for component in _OF_FIRST_CODING:
+        text = leaf(frame.parts or [], component, 1)
+        place = frame.at + component * frame.unit + 1
+        if text and place not in before and made.get("text") != text:
+            frame.view.read.discard(place)
+
+
+def _note_replaced(frame: Frame, lookup: Lookup, made: dict[str, Json], target: str) -> None:
+    """Origins of what stands in a coding's place."""
+    origins = frame.env.origins
+    if origins is None:
+        return
+    codings = made.get("coding")
+    coding = made if target == "Coding" else codings[0] if isinstance(codings, list) else None
+    if isinstance(coding, dict):
+        place = f"{frame.address}.1" if frame.unit else frame.address
+        origins.append((coding, "code", coding.get("code"), lookup.rule, lookup.layer, place))
+    if "text" in made and frame.unit:
+        place = f"{frame.address}.2"
+        origins.append((made, "text", made["text"], lookup.rule, lookup.layer, place))
+
+
+def creating_maker(run: Run, kind: str) -> Maker:
     """The maker of a reference to a resource that is made of the source."""
 
     def make(frame: Frame) -> Json:
@@ -176,7 +208,7 @@ def creating_maker(run: Run, kind: str, reads: Leaves) -> Maker:
         frame.env.created.append(created)
         return linked(frame, created, owner)
 
-    return Maker(gives=frozenset({"Reference"}), reads=reads, value=make)
+    return Maker(gives=frozenset({"Reference"}), value=make)
 
 
 def linked(frame: Frame, target: Entry, owner: Entry) -> dict[str, Json]:
@@ -198,10 +230,8 @@ def missing_reference(frame: Frame, name: str, rule: str) -> None:
 
 
 __all__ = [
-    "ALL",
-    "FIRST",
-    "Leaves",
     "Maker",
+    "Remembered",
     "creating_maker",
     "document_maker",
     "function_maker",

@@ -86,7 +86,19 @@ class Chooser:
         )
 
 
-def compile_messages(tables: Tables, shapes: Shapes) -> tuple[dict[str, MessageProgram], Plans]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """All that tables say, compiled."""
+
+    programs: Mapping[str, MessageProgram]
+    plans: Plans
+    deciding: frozenset[tuple[str, int]]
+    """Segments and fields that conditions look at."""
+    constants: frozenset[str | int | float]
+    """Values that tables give, whatever the message holds."""
+
+
+def compile_messages(tables: Tables, shapes: Shapes) -> Compiled:
     """Compile all message documents, and with them every document. Raises `TablesError`."""
     compiler = Compiler(tables, shapes)
     programs = {
@@ -97,7 +109,12 @@ def compile_messages(tables: Tables, shapes: Shapes) -> tuple[dict[str, MessageP
         compiler.segment(name, str(segment.place))
     for name, datatype in tables.datatypes.items():
         compiler.datatype(name, str(datatype.place))
-    return programs, Plans(frozenset(compiler.risky), shapes)
+    return Compiled(
+        programs=programs,
+        plans=Plans(frozenset(compiler.risky), shapes),
+        deciding=frozenset(compiler.deciding),
+        constants=frozenset(compiler.constants),
+    )
 
 
 def _message(document: MessageDocument, compiler: Compiler, shapes: Shapes) -> MessageProgram:
@@ -177,7 +194,7 @@ def _identity(text: str, anchor: str, where: str) -> Read:
     source = parse_source(text, f"{where}: identity")
     if source.kind is Kind.RELATIVE:
         raise TablesError(f"{where}: identity: {text!r}; a source such as OBX-3.1 is expected")
-    return compile_read(source, anchor, frozenset())
+    return compile_read(source, anchor)
 
 
-__all__ = ["Chooser", "MessageProgram", "Ref", "ResourceProgram", "compile_messages"]
+__all__ = ["Chooser", "Compiled", "MessageProgram", "Ref", "ResourceProgram", "compile_messages"]

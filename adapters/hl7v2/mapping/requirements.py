@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, cast
+from typing import Final
 
 from adapters.hl7v2.mapping.protocol import Json
 from adapters.hl7v2.mapping.shapes import QUANTITIES, Element, Shapes
@@ -103,7 +103,7 @@ def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
             if len(kept) == len(value):
                 continue
             if kept:
-                body[name] = cast("Json", kept)
+                value[:] = kept
                 continue
         elif _is_valid(value, element, inner, f"{path}.{name}", say):
             continue

@@ -11,7 +11,6 @@ from adapters.hl7v2.mapping.conditions import Test
 from adapters.hl7v2.mapping.frames import (
     Entry,
     Frame,
-    Mark,
     Parts,
     Step,
     View,
@@ -19,9 +18,10 @@ from adapters.hl7v2.mapping.frames import (
     is_valued,
     leaf,
     nearest_index,
+    spot,
 )
 from adapters.hl7v2.mapping.functions import TextFunction, ValueFunction
-from adapters.hl7v2.mapping.makers import Leaves, Maker, linked
+from adapters.hl7v2.mapping.makers import Maker, linked
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source
 from adapters.hl7v2.mapping.targets import Key, Target
@@ -57,20 +57,8 @@ class Naming:
     layer: str
 
 
-def offset(reads: Leaves, source: Source) -> Leaves:
-    """Leaves of a value, as leaves of the value around it."""
-    if not source.component:
-        return reads
-    if source.subcomponent:
-        return frozenset({(source.component, source.subcomponent)})
-    return frozenset((source.component, component) for component, _ in reads)
-
-
-def compile_read(source: Source, segment: str, reads: Leaves, *, takes_all: bool = False) -> Read:
-    """Compile how a source is read. `segment` is that of the document; `reads` what the maker looks at.
-
-    `takes_all`: the maker looks at every repetition by itself.
-    """
+def compile_read(source: Source, segment: str) -> Read:
+    """Compile how a source is read. `segment` is that of the document."""
     if source.kind is Kind.PARAMETER:
         name = source.name
 
@@ -85,12 +73,10 @@ def compile_read(source: Source, segment: str, reads: Leaves, *, takes_all: bool
             return ((frame.view, frame.repetition, frame.parts or []),)
 
         return Read(source=source, hits=relative)
-    return Read(source=source, hits=_field_hits(source, segment, reads, takes_all))
+    return Read(source=source, hits=_field_hits(source, segment))
 
 
-def _field_hits(source: Source, segment: str, reads: Leaves, takes_all: bool) -> Hits:
-    read_in = EVERY if takes_all else source.repetition
-    mark = Mark(source.field, read_in, offset(reads, source)) if reads else None
+def _field_hits(source: Source, segment: str) -> Hits:
     name, field, only = source.segment, source.field, source.repetition
     is_own = name == segment
 
@@ -103,8 +89,6 @@ def _field_hits(source: Source, segment: str, reads: Leaves, takes_all: bool) ->
         repetitions = view.repetitions(field)
         if not repetitions:
             return _NOTHING
-        if mark is not None:
-            view.marks.add(mark)
         if only == EVERY:
             return [(view, i, parts) for i, parts in enumerate(repetitions, 1)]
         if only > len(repetitions):
@@ -159,13 +143,14 @@ def write_value(
     origins = frame.env.origins
     if origins is not None:
         address = source.address if source is not None else ""
-        origins.append((*frame.env.spot, naming.rule, naming.layer, address))
+        container, name = frame.env.spot
+        origins.append((container, name, value, naming.rule, naming.layer, address))
     return placed
 
 
 def emit_text(function: TextFunction, target: Target, naming: Naming) -> Emit:
     """Of a leaf's text by a text function."""
-    plain, needs_key = target.is_plain, target.needs_key
+    needs_key = target.needs_key
 
     def emit(frame: Frame, read: Read, view: View, repetition: int, parts: Parts) -> bool:
         source = read.source
@@ -179,18 +164,29 @@ def emit_text(function: TextFunction, target: Target, naming: Naming) -> Emit:
         try:
             value = function(text, at)
         except (MeshError, ValueError) as err:
-            refuse(_frame_of(frame, read, view, repetition, parts), naming, err)
+            at = _frame_of(frame, read, view, repetition, parts)
+            refuse(at, naming, err)
+            _note_read(frame, source, view, repetition)
             return False
         if value is None or value == "":
+            if _frame_of(frame, read, view, repetition, parts).is_told:
+                _note_read(frame, source, view, repetition)
             return False
-        if plain and env.origins is None and not isinstance(value, dict):
-            frame.out[plain] = value
-        else:
-            key = read.key(view, repetition) if needs_key else None
-            write_value(frame, target, value, key, naming, at)
+        key = read.key(view, repetition) if needs_key else None
+        write_value(frame, target, value, key, naming, at)
+        _note_read(frame, source, view, repetition)
         return True
 
     return emit
+
+
+def _note_read(frame: Frame, source: Source, view: View, repetition: int) -> None:
+    """Note that the leaf that a source names is in what was made, or told."""
+    component, subcomponent = source.component or 1, source.subcomponent or 1
+    if source.kind is Kind.FIELD:
+        view.read.add(spot(source.field, repetition, component, subcomponent))
+    elif source.kind is Kind.RELATIVE:
+        frame.took(component, subcomponent)
 
 
 def emit_value(
@@ -207,6 +203,7 @@ def emit_value(
             value = function(at)
         except (MeshError, ValueError) as err:
             refuse(at, naming, err)
+            at.took_all()
             return False
         if value is None or value == "":
             return False
@@ -378,7 +375,6 @@ __all__ = [
     "guarded",
     "maker_emit",
     "nearest_entry",
-    "offset",
     "refuse",
     "with_default",
     "write_reference",

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters.hl7v2.mapping.conditions import Test
-from adapters.hl7v2.mapping.frames import Frame, Mark, Parts, Step, below, is_valued
+from adapters.hl7v2.mapping.frames import Frame, Parts, Step, below, is_valued, spot
 from adapters.hl7v2.mapping.functions import FUNCTIONS, TextFunction, ValueFunction
-from adapters.hl7v2.mapping.makers import Leaves, Maker
+from adapters.hl7v2.mapping.makers import Maker
 from adapters.hl7v2.mapping.protocol import Json
-from adapters.hl7v2.mapping.rules import Naming, offset, refuse
+from adapters.hl7v2.mapping.rules import Naming, refuse
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source
 from adapters.hl7v2.mapping.targets import Key, Target
 from schemas.errors import MeshError
@@ -44,12 +44,12 @@ def shortcut(plain: Plain, maker: Maker, segment: str) -> Step | None:
         if source.kind is Kind.RELATIVE:
             return _relative_text(plain, maker.text)
         if source.repetition == EVERY:
-            return _every_text(plain, maker.text, maker.reads)
-        return _field_text(plain, maker.text, maker.reads)
+            return _every_text(plain, maker.text)
+        return _field_text(plain, maker.text)
     if maker.is_document and maker.value is not None:
         if source.kind is Kind.RELATIVE:
             return None
-        step = _field_document(plain, maker.value, maker.reads)
+        step = _field_document(plain, maker.value)
         if maker.remembered is None or source.component or source.repetition == EVERY:
             return step
         return _remembering(plain, step, maker)
@@ -78,7 +78,10 @@ def _writer(target: Target, source: Source) -> Callable[[Frame, Json], object]:
     if name and target.element is not None and target.element.is_primitive:
 
         def put(frame: Frame, value: Json) -> object:
-            frame.out[name] = value
+            out = frame.out
+            if name in out and out[name] != value:
+                frame.env.discarded.append(out[name])
+            out[name] = value
             return None
 
         return put
@@ -112,6 +115,7 @@ def _relative_text(plain: Plain, function: TextFunction) -> Step:
     source, test, general = plain.source, plain.test, plain.general
     pick, put, naming = _pick(source), _writer(plain.target, source), plain.naming
     is_identity = function is _IDENTITY
+    component, subcomponent = source.component or 1, source.subcomponent or 1
 
     def step(frame: Frame) -> None:
         text = pick(frame.parts or [])
@@ -122,24 +126,28 @@ def _relative_text(plain: Plain, function: TextFunction) -> Step:
             return
         if is_identity:
             put(frame, text)
+            frame.view.read.add(frame.at + component * frame.unit + subcomponent)
             return
         frame.source = source
         try:
             value = function(text, frame)
         except (MeshError, ValueError) as err:
             refuse(frame, naming, err)
-            return
+            value = None
         if value is not None and value != "":
             put(frame, value)
+        elif not frame.is_told:
+            return
+        frame.view.read.add(frame.at + component * frame.unit + subcomponent)
 
     return step
 
 
-def _field_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
+def _field_text(plain: Plain, function: TextFunction) -> Step:
     source, test, general = plain.source, plain.test, plain.general
     pick, put, naming = _pick(source), _writer(plain.target, source), plain.naming
-    mark = Mark(source.field, source.repetition, offset(reads, source))
     field, at = source.field, source.repetition - 1
+    place = spot(field, at + 1, source.component or 1, source.subcomponent or 1)
 
     def step(frame: Frame) -> None:
         view = frame.view
@@ -151,7 +159,6 @@ def _field_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
         if frame.env.origins is not None:
             general(frame)
             return
-        view.marks.add(mark)
         text = pick(found[at])
         if not text:
             return
@@ -160,17 +167,20 @@ def _field_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
             value = function(text, frame)
         except (MeshError, ValueError) as err:
             refuse(frame, naming, err)
-            return
+            value = None
         if value is not None and value != "":
             put(frame, value)
+        elif not frame.is_told:
+            return
+        view.read.add(place)
 
     return step
 
 
-def _every_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
+def _every_text(plain: Plain, function: TextFunction) -> Step:
     source, test, general, target = plain.source, plain.test, plain.general, plain.target
     pick, naming, field = _pick(source), plain.naming, source.field
-    mark = Mark(field, EVERY, offset(reads, source))
+    component, subcomponent = source.component or 1, source.subcomponent or 1
 
     def step(frame: Frame) -> None:
         view = frame.view
@@ -182,7 +192,6 @@ def _every_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
         if frame.env.origins is not None:
             general(frame)
             return
-        view.marks.add(mark)
         for number, parts in enumerate(found, 1):
             text = pick(parts)
             if not text:
@@ -192,9 +201,12 @@ def _every_text(plain: Plain, function: TextFunction, reads: Leaves) -> Step:
                 value = function(text, frame)
             except (MeshError, ValueError) as err:
                 refuse(frame, naming, err)
-                continue
+                value = None
             if value is not None and value != "":
                 target.write(frame, value, (view.position, field, number))
+            elif not frame.is_told:
+                continue
+            view.read.add(spot(field, number, component, subcomponent))
 
     return step
 
@@ -207,7 +219,6 @@ def _remembering(plain: Plain, step: Step, maker: Maker) -> Step:
     """Take a coded value from memory when it was made of the same bytes before, without a word to say about it."""
     source, target, test = plain.source, plain.target, plain.test
     field, key = source.field, (0, source.field, 1)
-    mark = Mark(field, source.repetition, offset(maker.reads, source))
     remembered = maker.remembered if maker.remembered is not None else {}
     value_of = maker.value
     if value_of is None or source.repetition != 1 or target.needs_key:
@@ -220,10 +231,10 @@ def _remembering(plain: Plain, step: Step, maker: Maker) -> Step:
         if not raw or (test is not None and not test(frame)):
             return
         env = frame.env
-        value = remembered.get(raw)
-        if value is not None and env.origins is None and env.is_usual:
-            view.marks.add(mark)
-            target.write(frame, copied(value), key)
+        known = remembered.get(raw)
+        if known is not None and env.origins is None and env.is_usual:
+            view.read |= known[1]
+            target.write(frame, copied(known[0]), key)
             return
         before, had_gaps = len(env.issues), env.has_gaps
         env.has_gaps = False
@@ -241,11 +252,13 @@ def _remembering(plain: Plain, step: Step, maker: Maker) -> Step:
         if not found or env.origins is not None:
             return
         at = Frame(env, frame.entry, view, {}, found[0], field, 1)
+        read, view.read = view.read, set()
         made = value_of(at)
+        places, view.read = frozenset(view.read), read
         if made is not None:
             if len(remembered) >= MAX_REMEMBERED:
                 remembered.clear()
-            remembered[raw] = made
+            remembered[raw] = (made, places)
 
     return quick
 
@@ -262,9 +275,8 @@ def copied(value: Json) -> Json:
     return value
 
 
-def _field_document(plain: Plain, function: ValueFunction, reads: Leaves) -> Step:
+def _field_document(plain: Plain, function: ValueFunction) -> Step:
     source, test, general, target = plain.source, plain.test, plain.general, plain.target
-    mark = Mark(source.field, source.repetition, offset(reads, source))
     field, only, naming = source.field, source.repetition, plain.naming
     component, subcomponent = source.component, source.subcomponent
 
@@ -279,7 +291,6 @@ def _field_document(plain: Plain, function: ValueFunction, reads: Leaves) -> Ste
         if env.origins is not None:
             general(frame)
             return
-        view.marks.add(mark)
         number = only or 1
         for parts in found if only == EVERY else found[only - 1 : only]:
             value_parts = below(parts, component, subcomponent) if component else parts
@@ -299,6 +310,7 @@ def _field_document(plain: Plain, function: ValueFunction, reads: Leaves) -> Ste
                     value = function(at)
                 except (MeshError, ValueError) as err:
                     refuse(at, naming, err)
+                    at.took_all()
                     value = None
                 if value is not None:
                     target.write(frame, value, (view.position, field, number))

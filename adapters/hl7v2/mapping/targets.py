@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from adapters.hl7v2.mapping.errors import TablesError, nearest
-from adapters.hl7v2.mapping.frames import Frame
+from adapters.hl7v2.mapping.frames import Env, Frame
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.shapes import Element, Shapes
 
@@ -27,15 +27,17 @@ Key = tuple[int, ...] | None
 Object = dict[str, Json]
 
 
-def merge(into: Object, more: Object) -> None:
+def merge(into: Object, more: Object, env: Env) -> None:
     """Lay an object over another: objects merge, lists grow, of values the later one stays."""
     for name, value in more.items():
         old = into.get(name)
         if isinstance(old, dict) and isinstance(value, dict):
-            merge(old, value)
+            merge(old, value, env)
         elif isinstance(old, list) and isinstance(value, list):
             old.extend(value)
         else:
+            if old is not None and old != value:
+                env.discarded.append("" if isinstance(old, dict | list) else old)
             into[name] = value
 
 
@@ -59,8 +61,10 @@ class _Key:
             _clear(into, self.others, frame)
         old = into.get(self.name)
         if isinstance(old, dict) and isinstance(value, dict):
-            merge(old, value)
+            merge(old, value, frame.env)
             return old
+        if old is not None and old != value:
+            frame.env.discarded.append("" if isinstance(old, dict | list) else old)
         into[self.name] = value
         return value
 
@@ -100,7 +104,7 @@ class _Labelled:
             labels[place] = value
             _list(into, self.name).append(value)
             return value
-        merge(old, value)
+        merge(old, value, frame.env)
         return old
 
 
@@ -122,8 +126,10 @@ class _Indexed:
         found = self._padded(into, frame)
         old = found[self.index]
         if isinstance(old, dict) and isinstance(value, dict):
-            merge(old, value)
+            merge(old, value, frame.env)
             return old
+        if old is not None and old != value:
+            frame.env.discarded.append("" if isinstance(old, dict | list) else old)
         found[self.index] = value
         return value
 
@@ -156,7 +162,7 @@ class _Extension:
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
         inner = self.enter(into, frame, key)
         if isinstance(value, dict):
-            merge(inner, value)
+            merge(inner, value, frame.env)
         return inner
 
 
@@ -174,7 +180,7 @@ class _This:
         if isinstance(value, dict):
             for name in value.keys() & self.others.keys():
                 _clear(into, self.others[name], frame)
-            merge(into, value)
+            merge(into, value, frame.env)
             return into
         into[VALUE] = value
         return value
@@ -193,7 +199,8 @@ def _list(into: Object, name: str) -> list[Json]:
 def _clear(into: Object, others: frozenset[str], frame: Frame) -> None:
     for name in sorted(others):
         if name in into:
-            del into[name]
+            old = into.pop(name)
+            frame.env.discarded.append("" if isinstance(old, dict | list) else old)
             frame.env.issue(
                 Severity.WARNING,
                 IssueCode.AMBIGUOUS,
@@ -254,10 +261,7 @@ class Target:
             )
             env.spot = (found, places[-1] if places else 0)
         if isinstance(value, dict) and placed is not value and env.origins is not None:
-            env.origins = [
-                (placed if container is value else container, *rest)
-                for container, *rest in env.origins
-            ]
+            env.moved[id(value)] = (value, placed)
 
 
 def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
