@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 
 from medmesh.cli.map_site import commands
+from medmesh.cli.map_to_v2 import run_to_v2
 from medmesh.cli.output import Exit, emit, errors_in_words, finish, json_option
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ _FILES = click.argument(
 
 @command.command("run")
 @_FILES
-@click.option("--to", "target", type=click.Choice(["fhir"]), default="fhir", show_default=True)
+@click.option("--to", "target", type=click.Choice(["fhir", "hl7v2"]), default="fhir", show_default=True)
 @click.option(
     "--output", "form", type=click.Choice(["message", "transaction", "bare"]), default="message",
     show_default=True, help="A Bundle of this type, or the resources one by one.",
@@ -100,10 +101,15 @@ def run_command(
 ) -> None:
     """Map the messages in FILE… and print what comes out, one document a line.
 
+    With --to hl7v2 FILE holds FHIR JSON, one bundle or resource a file or a line, and messages come out; --set gives
+    version, charset, receiving_application and the like.
+
     Issues go to standard error; with --json each line holds file, bundle and issues. Exit code 6 when a message could
     not be mapped at all, 1 when none could.
     """
-    del target  # the only one there is
+    if target == "hl7v2":
+        run_to_v2(paths, layers, _settings(parameters), as_json=as_json)
+        return
     failed = mapped_count = 0
     with errors_in_words(as_json=as_json):
         mapper = _mapper(layers)
@@ -235,6 +241,13 @@ def _mapper(layers: tuple[str, ...]) -> Mapper:
     return compile_mapper(load_tables(layers_of(layers))) if layers else default_mapper()
 
 
+def _settings(parameters: tuple[str, ...]) -> dict[str, str]:
+    values = dict(pair.partition("=")[::2] for pair in parameters)
+    if "" in values or any("=" not in pair for pair in parameters):
+        raise click.UsageError("--set takes NAME=VALUE")
+    return values
+
+
 def _context(
     tenant: str,
     zone: str,
@@ -247,9 +260,7 @@ def _context(
 
     from adapters.hl7v2.mapping import MapContext, Output
 
-    values = dict(pair.partition("=")[::2] for pair in parameters)
-    if "" in values or any("=" not in pair for pair in parameters):
-        raise click.UsageError("--set takes NAME=VALUE")
+    values = _settings(parameters)
     try:
         known = zoneinfo.ZoneInfo(zone) if zone else None
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):

@@ -1,6 +1,6 @@
 """Functions that tables of the way to HL7 v2 can name: a value of a resource to the text of a leaf.
 
-A function gives None for a value that it cannot write; the engine makes an issue of it.
+A function gives None for a value that it cannot write, and the engine makes an issue of it; an empty text is nothing.
 """
 
 from __future__ import annotations
@@ -88,16 +88,33 @@ def universal_id(value: object) -> str | None:
     """The id in a system: the OID of `urn:oid:…`, the UUID of `urn:uuid:…`, else the uri as it is."""
     if not isinstance(value, str):
         return None
-    return text(value.removeprefix("urn:oid:").removeprefix("urn:uuid:"))
+    if namespace(value):
+        return ""
+    for prefix in ("urn:oid:", "urn:uuid:", "urn:dns:"):
+        value = value.removeprefix(prefix)
+    return text(value)
 
 
 def universal_id_type(value: object) -> str | None:
-    """`ISO`, `UUID` or `URI` (HL7 table 0301)."""
+    """`ISO`, `UUID`, `DNS` or `URI` (HL7 table 0301)."""
     if not isinstance(value, str):
         return None
     if value.startswith("urn:oid:") or _OID.match(value):
         return "ISO"
+    if namespace(value):
+        return ""
+    if value.startswith("urn:dns:"):
+        return "DNS"
     return "UUID" if value.startswith("urn:uuid:") else "URI"
+
+
+def namespace(value: object) -> str | None:
+    """The name in a system that is no uri (`LAB`), or only wraps one (`urn:id:LAB`); empty for every other."""
+    if not isinstance(value, str):
+        return None
+    if value.startswith("urn:id:"):
+        return value.removeprefix("urn:id:")
+    return "" if ":" in value or _OID.match(value) else text(value)
 
 
 def coding_system(value: object) -> str | None:
@@ -143,6 +160,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "yes_no": yes_no,
     "universal_id": universal_id,
     "universal_id_type": universal_id_type,
+    "namespace": namespace,
     "coding_system": coding_system,
     "hd": hd,
     "main_type": main_type,
