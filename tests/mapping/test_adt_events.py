@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.hl7v2.codec import Message
-from adapters.hl7v2.mapping.protocol import MapContext, Mapped
+from adapters.hl7v2.mapping.protocol import MapContext, Mapped, Output
 from tests.mapping.judges import NpmJudge
 from tests.mapping.kit import faults, refusals
 from tests.mapping.mapper import default_mapper
@@ -172,6 +172,12 @@ def test_the_retired_patient_is_the_one_that_was_admitted_before() -> None:
     assert admitted["id"] == retired["id"]
 
 
+def test_a_retired_number_without_authority_is_of_the_only_one_that_is_named() -> None:
+    known = of(mapped("A01", "PID|1||P2^^^NORTH^MR||EXAMPLE^PATIENT"), "Patient")[0]
+    found = mapped("A40", "PID|1||P1^^^NORTH^MR||EXAMPLE^PATIENT", "MRG|P2")
+    assert of(found, "Patient")[1]["id"] == known["id"]
+
+
 @pytest.mark.parametrize("event", ["A35", "A41", "A49"])
 def test_a_merged_account_is_part_of_the_one_that_stays(event: str) -> None:
     found = merge(event, "MRG|P1^^^NORTH^MR||A2^^^NORTH^AN")
@@ -243,6 +249,50 @@ def test_allergies_are_updated_and_deleted_by_their_action() -> None:
     assert [one["text"] for one in first["reaction"][0]["manifestation"]] == ["Rash", "Hives"]
     assert second["verificationStatus"]["coding"][0]["code"] == "entered-in-error"
     assert "clinicalStatus" not in second
+
+
+def test_a_severity_is_never_lost() -> None:
+    found = visit("A01", more=("AL1|1|DA|PEN|MO|Rash", "AL1|2|FA|NUT|SEVERE"))
+    moderate, unknown = of(found, "AllergyIntolerance")
+    assert moderate["reaction"][0]["severity"] == "moderate"
+    assert "criticality" not in moderate
+    (kept,) = unknown["_criticality"]["extension"]
+    assert kept["valueCodeableConcept"]["coding"][0]["code"] == "SEVERE"
+
+
+def test_a_primary_care_provider_is_the_patients_and_other_staff_the_visits() -> None:
+    roles = ("ROL|1|AD|PP^Primary^HL70443|D1^Doc^Ann", "ROL|2|AD|AD^Admitting^HL70443|D2^Doc^Bob")
+    found = visit("A01", more=roles)
+    (patient,) = of(found, "Patient")
+    (encounter,) = of(found, "Encounter")
+    general, admitting = of(found, "PractitionerRole")
+    assert patient["generalPractitioner"][0]["reference"].endswith(general["id"])
+    assert encounter["participant"][0]["individual"]["reference"].endswith(admitting["id"])
+
+
+def test_a_named_parent_is_only_written_where_it_is_missing() -> None:
+    found = default_mapper().map(
+        Message.parse(
+            message(
+                "A01",
+                PID.format("P1"),
+                PV1.format("P1", "I", ""),
+                "PR1|1||1^Biopsy^L||20260101|"
+                + "|" * 13
+                + "PR2^HIS^1.2.3^ISO|"
+                + "|" * 5
+                + "PR1^HIS^1.2.3^ISO",
+            )
+        ),
+        MapContext(tenant="north", zone=UTC, output=Output.TRANSACTION),
+    )
+    bundle: dict[str, Any] = dict(found.bundle or {})
+    methods = {
+        entry["resource"]["identifier"][0]["value"]: entry["request"]["method"]
+        for entry in bundle["entry"]
+        if entry["resource"]["resourceType"] == "Procedure"
+    }
+    assert methods == {"PR1": "POST", "PR2": "PUT"}
 
 
 def test_insurance_names_payor_holder_and_insured() -> None:
