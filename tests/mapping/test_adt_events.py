@@ -329,6 +329,12 @@ def test_a_guarantor_answers_for_the_account() -> None:
     assert account["guarantor"][0]["party"]["reference"].endswith(guarantor["id"])
 
 
+def test_a_mother_of_two_children_is_a_relative_of_each() -> None:
+    mother = "NK1|1|EXAMPLE^MOTHER|MTH|||||||||E1||||||||||||||||||||||||123-45-6789"
+    ids = {of(mapped("A28", PID.format(one), mother), "RelatedPerson")[0]["id"] for one in "PQ"}
+    assert len(ids) == 2
+
+
 def test_ids_do_not_depend_on_the_message_that_carries_them() -> None:
     kinds = ("Patient", "Encounter", "Account")
     events = ("A01", "A02", "A03", "A08", "A11", "A31")
