@@ -15,7 +15,11 @@ from adapters.hl7v2.reverse import WriteContext, default_writer, read_fhir_json
 
 Leaf = tuple[str, int, int, int, str]
 """Segment, field, component, subcomponent, value."""
-CONTEXT = WriteContext(time=datetime(2023, 5, 6, 5, 29, 16, tzinfo=UTC), control_id="1")
+CONTEXT = WriteContext(
+    time=datetime(2023, 5, 6, 5, 29, 16, tzinfo=UTC),
+    control_id="1",
+    parameters={"order_control": "NW"},
+)
 _OWN = {("MSH", 7), ("MSH", 10), ("MSH", 1), ("MSH", 2)}
 _NUMBER = re.compile(r"\d{8,}")
 

@@ -15,9 +15,12 @@ EXTENSION: Final = "extension#"
 
 
 def tree_of(path: str) -> Tree:
-    """`identifier.where(…).value` gives identifier, and value below it; a choice takes its type: `valueQuantity`."""
+    """`identifier.where(…).value` gives identifier, and value below it.
+
+    A choice takes its type, `valueQuantity`; `name.first()` is `name@0`.
+    """
     names: list[str] = []
-    at = 0
+    at = fresh = 0
     while found := _NAME.match(path, at):
         at, name = found.end(), found["name"]
         if path[at : at + 1] == "(":
@@ -26,10 +29,16 @@ def tree_of(path: str) -> Tree:
                 names[-1] += kind[1][0].upper() + kind[1][1:]
             elif name == "extension" and (url := _URL.match(path, at + 1)):
                 names.append(f"{EXTENSION}{url[1]}")
+            elif name == "first" and names and fresh == found.start():
+                names[-1] += "@0"
             at = _after(path, at)
         elif name[0].islower() or name[0] == "_":
             names.append(name)
+            fresh = at
         while path[at : at + 1] == "[":
+            index = path[at + 1 : _after(path, at) - 1]
+            if names and fresh == at and index.isdecimal():
+                names[-1] += f"@{index}"
             at = _after(path, at)
     tree: Tree = {}
     for name in reversed(names):

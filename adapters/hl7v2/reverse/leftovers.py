@@ -52,8 +52,12 @@ class _Walk:
             if key == "extension" and isinstance(inner, list):
                 self._extensions(inner, trees, f"{path}.{key}")
                 continue
-            below = [tree[name] for tree in trees for name in tree if _fits(key, name)]
-            self._child(inner, below, f"{path}.{key}" if key.isidentifier() else f"{path}.?")
+            place = f"{path}.{key}" if key.isidentifier() else f"{path}.?"
+            if isinstance(inner, list):
+                for i, one in enumerate(inner):
+                    self._child(one, _below(trees, key, i), f"{place}[{i}]")
+            else:
+                self._child(inner, _below(trees, key, 0), place)
 
     def _extensions(self, items: list[object], trees: list[Tree], path: str) -> None:
         for i, one in enumerate(items):
@@ -63,10 +67,7 @@ class _Walk:
                 self._tell(f"{path}[{i}]")
 
     def _child(self, value: object, below: list[Tree], path: str) -> None:
-        if isinstance(value, list) and any(isinstance(one, dict) for one in value):
-            for i, one in enumerate(value):
-                self._child(one, below, f"{path}[{i}]")
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             inner = [tree for tree in below if tree]
             if inner or id(value) in self._run.seen:
                 self.element(value, inner, path)
@@ -81,7 +82,14 @@ class _Walk:
         self._run.issue(Severity.INFORMATION, IssueCode.UNMAPPED_FIELD, path, detail=reason)
 
 
-def _fits(key: str, name: str) -> bool:
+def _below(trees: list[Tree], key: str, number: int) -> list[Tree]:
+    return [tree[name] for tree in trees for name in tree if _fits(key, number, name)]
+
+
+def _fits(key: str, number: int, name: str) -> bool:
+    name, _, index = name.partition("@")
+    if index and index != str(number):
+        return False
     if key.removeprefix("_") == name:
         return True
     return name in _CHOICES and key.startswith(name) and key[len(name) : len(name) + 1].isupper()
