@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from typing import Final
 
 from adapters.hl7v2.mapping.coding import Lookup
-from adapters.hl7v2.mapping.conditions import FramePaths, Test, compile_condition, constants_of
+from adapters.hl7v2.mapping.conditions import (
+    FramePaths,
+    Test,
+    compile_condition,
+    constants_of,
+    valued_of,
+)
 from adapters.hl7v2.mapping.constants import check_constant
 from adapters.hl7v2.mapping.errors import TablesError, nearest
 from adapters.hl7v2.mapping.frames import Frame, Step
@@ -38,22 +43,30 @@ from adapters.hl7v2.mapping.rules import (
 from adapters.hl7v2.mapping.shapes import PRIMITIVES, QUANTITIES, Shapes
 from adapters.hl7v2.mapping.shortcuts import Plain, constant_shortcut, shortcut
 from adapters.hl7v2.mapping.sources import Kind, Source, parse_source
-from adapters.hl7v2.mapping.targets import THIS, Target, compile_target
+from adapters.hl7v2.mapping.targets import THIS, Target, compile_target, copied
 
 _CODED_TYPES: Final = frozenset({"CE", "CF", "CNE", "CWE", "ID", "IS"})
 _ZONED: Final = frozenset({"dateTime", "instant"})
+MAX_SHAPES: Final = 1_024
+_SHORT: Final = 8
 _SWITCH_FROM: Final = 3
 """So many rules that test the same field make a look-up worth it."""
+
+
+Wants = tuple[frozenset[int], ...]
+"""Fields of a segment, or components of a value: a rule does nothing unless of each set one is valued."""
 
 
 class Program:
     """A compiled document."""
 
     __slots__ = (
-        "_by_value",
         "_field",
+        "_is_segment",
+        "_known",
         "_needs",
         "_steps",
+        "_wants",
         "document",
         "is_closed",
     )
@@ -63,6 +76,7 @@ class Program:
         document: Document,
         steps: Sequence[Step],
         needs: Sequence[frozenset[str] | None],
+        wants: Sequence[Wants],
         field: int,
         *,
         is_closed: bool,
@@ -70,30 +84,47 @@ class Program:
         self.document = document
         self.is_closed = is_closed
         """Whether what it makes depends on the value alone: not on other segments, settings, zones, resources."""
+        self._is_segment = document.is_segment
         self._steps = tuple(steps)
         self._needs = tuple(needs)
         """For each step the values of the field of which one must be there; None when it does not matter."""
+        self._wants = tuple(wants)
         self._field = field
-        self._by_value: dict[str, tuple[Step, ...]] = {}
-        for value in {one for need in needs if need for one in need}:
-            self._by_value[value] = self._chosen(value)
-        self._by_value[""] = self._chosen("")
-
-    def _chosen(self, value: str) -> tuple[Step, ...]:
-        pairs = zip(self._steps, self._needs, strict=True)
-        return tuple(step for step, need in pairs if need is None or value in need)
+        self._known: dict[tuple[bytes, str | None], tuple[Step, ...]] = {}
+        """Steps that can do something, by what is valued and the value of the field; nothing of a message else."""
 
     def run(self, frame: Frame) -> None:
         """Run all rules in order on a segment's or a value's frame."""
-        steps = self._steps
-        if self._field:
-            found = frame.view.repetitions(self._field)
-            if not found:
-                steps = self._by_value[""]
-            elif len(found) == 1 and isinstance(found[0][0], str):
-                steps = self._by_value.get(found[0][0]) or self._by_value[""]
-        for step in steps:
+        value = None
+        if self._is_segment:
+            view = frame.view
+            shape = view.shape
+            if self._field:
+                found = view.repetitions(self._field)
+                if not found:
+                    value = ""
+                elif len(found) == 1 and isinstance(found[0][0], str):
+                    value = found[0][0]
+        else:
+            shape = bytes(map(bool, frame.parts or ()))
+        for step in self._known.get((shape, value)) or self._chosen(shape, value):
             step(frame)
+
+    def _chosen(self, shape: bytes, value: str | None) -> tuple[Step, ...]:
+        start = 0 if self._is_segment else 1
+        valued = {i for i, is_valued in enumerate(shape, start) if is_valued}
+        rules = zip(self._steps, self._needs, self._wants, strict=True)
+        found = tuple(
+            step
+            for step, need, wants in rules
+            if (need is None or value is None or value in need)
+            and all(not valued.isdisjoint(one) for one in wants)
+        )
+        if len(self._known) >= MAX_SHAPES:
+            self._known.clear()
+        if value is None or len(value) <= _SHORT:
+            self._known[shape, value] = found
+        return found
 
 
 class Compiler:
@@ -166,9 +197,30 @@ class _DocumentCompiler:
             document,
             steps,
             needs,
+            [self._wants(rule) for rule in rules],
             field,
             is_closed=self._is_closed,
         )
+
+    def _wants(self, rule: Rule) -> Wants:
+        """What must be valued for a rule to do anything."""
+        found = []
+        if rule.sources and rule.default is None:
+            places = [self._own_place(text) for text in rule.sources]
+            if all(places):
+                found.append(frozenset(places))
+        paths = [*constants_of(rule.when), *valued_of(rule.when)] if rule.when else []
+        found.extend(frozenset((place,)) for one in paths if (place := self._own_place(one)))
+        return tuple(found)
+
+    def _own_place(self, text: str) -> int:
+        """The field of the document's segment, or the component of its value, that a path is about; 0 for others."""
+        if not text.startswith((".", f"{self._document.source}-")):
+            return 0
+        source = parse_source(text, "")
+        if self._document.is_segment:
+            return source.field if source.kind is Kind.FIELD else 0
+        return source.component if source.kind is Kind.RELATIVE else 0
 
     def _switch(self, rules: Sequence[Rule]) -> str:
         """The field of the segment that most rules compare with constants, if they are many."""
@@ -235,7 +287,7 @@ class _DocumentCompiler:
         constant = rule.const
         self._check_constant(constant, target, f"{where}: const")
         if isinstance(constant, dict | list):
-            return lambda frame: write_value(frame, target, deepcopy(constant), (), naming, None)
+            return lambda frame: write_value(frame, target, copied(constant), (), naming, None)
         return lambda frame: write_value(frame, target, constant, (), naming, None)
 
     def _emit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from adapters.hl7v2.mapping.errors import TablesError
@@ -89,12 +90,18 @@ def _first(parts: list[str | list[str]]) -> list[str]:
     return [one for one in _texts(parts, 0, 0) if one][:1]
 
 
+@lru_cache(maxsize=4_096)
+def _tree(text: str) -> Node:
+    """A condition's tree: frozen, and asked for several times while tables are compiled."""
+    return parse(text)
+
+
 def compile_condition(text: str, where: str) -> tuple[Test, FramePaths]:
     """Compile a condition; the paths say what it looks at. Raises `TablesError` with a caret under the place."""
     paths = FramePaths(where)
     try:
         test = compile_expression(text, paths)
-        return _quick(parse(text), where) or test, paths
+        return _quick(_tree(text), where) or test, paths
     except ExpressionError as err:
         raise TablesError(f"{where}: when: {err}") from None
 
@@ -182,7 +189,7 @@ def _field_test(source: Source, test: Callable[[Parts], bool]) -> Test:
 def constants_of(text: str) -> dict[str, frozenset[str]]:
     """By path: the texts of which one must be there for the condition to hold; of whole fields only."""
     found: dict[str, frozenset[str]] = {}
-    tree = parse(text)
+    tree = _tree(text)
     parts: Sequence[Node] = tree.parts if isinstance(tree, Every) else (tree,)
     for node in parts:
         if not isinstance(node, Compare) or node.is_negated or node.operator not in ("=", "in"):
@@ -194,4 +201,18 @@ def constants_of(text: str) -> dict[str, frozenset[str]]:
     return found
 
 
-__all__ = ["FramePaths", "Test", "compile_condition", "constants_of"]
+def valued_of(text: str) -> list[str]:
+    """The paths that must be valued for the condition to hold."""
+    tree = _tree(text)
+    parts: Sequence[Node] = tree.parts if isinstance(tree, Every) else (tree,)
+    return [
+        node.value.path
+        for node in parts
+        if isinstance(node, Valued)
+        and not node.is_negated
+        and node.value.function is Function.VALUES
+        and len(node.value.path) != _SEGMENT_LETTERS
+    ]
+
+
+__all__ = ["FramePaths", "Test", "compile_condition", "constants_of", "valued_of"]

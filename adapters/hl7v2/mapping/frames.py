@@ -12,7 +12,7 @@ from adapters.hl7v2.codec import Message
 from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
 from adapters.hl7v2.codec.errors import CharsetError
 from adapters.hl7v2.codec.message import Component
-from adapters.hl7v2.codec.segment import Segment
+from adapters.hl7v2.codec.segment import SELF_DESCRIBING, Segment
 from adapters.hl7v2.mapping.protocol import (
     Issue,
     IssueCode,
@@ -26,6 +26,8 @@ from schemas.errors import MeshError
 
 Parts = list[Component]
 _NULL: Final = '""'
+_SHORT: Final = 128
+"""Bytes of a field that can hold more parts than any limit allows only where a limit is smaller than that."""
 _DELETED: Final = {code: None for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D)}
 MAX_ISSUES: Final = 1_000
 """Per message; the rest is counted in one last issue."""
@@ -64,7 +66,7 @@ class View:
     """A segment of the message, its fields cut when they are asked for."""
 
     __slots__ = (
-        "cut", "env", "fields", "name", "number", "position", "read", "scope", "segment",
+        "cut", "env", "fields", "name", "number", "position", "read", "scope", "segment", "shape",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +87,8 @@ class View:
         except MeshError as err:
             self.fields = []
             env.issue(Severity.ERROR, IssueCode.BAD_VALUE, self.address, detail=err.code)
+        self.shape = bytes(map(bool, self.fields))
+        """Of each field whether it holds anything."""
 
     def repetitions(self, field: int) -> list[Parts]:
         """A field's repetitions, trimmed; nulls and spaces are empty. What cannot be read is empty and an issue."""
@@ -102,6 +106,11 @@ class View:
         return cut
 
     def _read(self, field: int) -> list[Parts]:
+        raw = self.fields[field]
+        marks = None if self.name in SELF_DESCRIBING and field <= 2 else self.env.simple_marks
+        if marks is not None and len(raw) <= _SHORT and self.env.is_complex(raw) is None:
+            # a short text of letters and separators alone: no set of characters, escape or limit is in question
+            return _cut(raw.decode("ascii"), *marks)
         try:
             cut = self.env.message.parts(self.segment, field)
         except MeshError as err:
@@ -116,6 +125,27 @@ class View:
     def address(self) -> str:
         """`OBX[3]`; `PID` when it is the first."""
         return self.name if self.number == 1 else f"{self.name}[{self.number}]"
+
+
+def _cut(text: str, repetition: str, component: str, subcomponent: str) -> list[Parts]:
+    found: list[Parts] = []
+    for one in text.split(repetition):
+        parts: Parts = [part.strip() for part in one.split(component)]
+        if subcomponent in one:
+            parts = [
+                [inner.strip() for inner in part.split(subcomponent)]
+                if isinstance(part, str) and subcomponent in part
+                else part
+                for part in parts
+            ]
+        found.append(parts)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _complex(marks: Delimiters) -> Callable[[bytes], object]:
+    """Finds what makes a field more than separators and ASCII text: escapes, quotes, control and other bytes."""
+    return re.compile(rb'[\x00-\x1f"\x7f-\xff' + re.escape(marks.escape) + rb"]").search
 
 
 @lru_cache(maxsize=256)
@@ -170,7 +200,10 @@ def below(parts: Parts, component: int, subcomponent: int) -> Parts:
 
 def is_valued(parts: Parts) -> bool:
     """Whether any leaf holds a text."""
-    return any(part if isinstance(part, str) else any(part) for part in parts)
+    for part in parts:  # noqa: SIM110  # the first part usually says it: a generator costs more
+        if part and (isinstance(part, str) or any(part)):
+            return True
+    return False
 
 
 class Entry:
@@ -201,15 +234,25 @@ class Env:
     """One message being mapped."""
 
     __slots__ = (
-        "context", "created", "discarded", "entries", "has_gaps", "is_special", "is_usual", "issues", "left_out",
-        "links", "message", "moved", "origins", "owned", "positions", "resource_positions", "resources",
-        "spot", "united", "views",
+        "context", "created", "discarded", "entries", "has_gaps", "is_complex", "is_special", "is_usual", "issues",
+        "left_out", "links", "message", "moved", "origins", "owned", "positions", "resource_positions", "resources",
+        "simple_marks", "spot", "united", "views",
     )  # fmt: skip
 
     def __init__(self, message: Message, context: MapContext) -> None:
         self.message = message
         self.context = context
-        self.is_special = _special(message.delimiters)
+        marks = message.delimiters
+        self.is_special = _special(marks)
+        self.is_complex = _complex(marks)
+        self.simple_marks: tuple[str, str, str] | None = None
+        """Separators of repetitions, components and subcomponents, where a message has all of them."""
+        if marks.repetition and marks.component and marks.subcomponent:
+            self.simple_marks = (
+                marks.repetition.decode("ascii"),
+                marks.component.decode("ascii"),
+                marks.subcomponent.decode("ascii"),
+            )
         self.is_usual = message.delimiters == DEFAULT_DELIMITERS
         """Whether equal bytes of two such messages mean the same."""
         self.views: dict[str, list[View]] = {}

@@ -101,8 +101,10 @@ class Compiled:
 def compile_messages(tables: Tables, shapes: Shapes) -> Compiled:
     """Compile all message documents, and with them every document. Raises `TablesError`."""
     compiler = Compiler(tables, shapes)
+    known: Known = {}
     programs = {
-        name: _message(document, compiler, shapes) for name, document in tables.messages.items()
+        name: _message(document, compiler, shapes, known)
+        for name, document in tables.messages.items()
     }
     # documents that no message uses yet are checked all the same
     for name, segment in tables.segments.items():
@@ -117,7 +119,13 @@ def compile_messages(tables: Tables, shapes: Shapes) -> Compiled:
     )
 
 
-def _message(document: MessageDocument, compiler: Compiler, shapes: Shapes) -> MessageProgram:
+Known = dict[int, ResourceProgram]
+"""Resources by the identity of their rules: message documents that are like another share them."""
+
+
+def _message(
+    document: MessageDocument, compiler: Compiler, shapes: Shapes, known: Known
+) -> MessageProgram:
     where = f"{document.place}: {document.name}"
     if document.events and not document.type:
         raise TablesError(f"{where}: type: missing; events belong to a type such as ADT")
@@ -130,13 +138,18 @@ def _message(document: MessageDocument, compiler: Compiler, shapes: Shapes) -> M
         document=document,
         bundle=tuple(bundle),
         resources=tuple(
-            _resource(rule, document, compiler, shapes) for rule in document.resources.values()
+            known.get(id(rule)) or _resource(rule, document, compiler, shapes, known)
+            for rule in document.resources.values()
         ),
     )
 
 
 def _resource(
-    rule: ResourceRule, document: MessageDocument, compiler: Compiler, shapes: Shapes
+    rule: ResourceRule,
+    document: MessageDocument,
+    compiler: Compiler,
+    shapes: Shapes,
+    made: Known,
 ) -> ResourceProgram:
     where = f"{rule.place}: {document.name}: resource {rule.name}"
     if not shapes.is_resource(rule.type):
@@ -144,16 +157,16 @@ def _resource(
         raise TablesError(f"{where}: type: no resource {rule.type!r}{nearest(rule.type, known)}")
     uses = []
     for use in rule.uses:
-        program = compiler.segment(use.document, f"{where}: documents")
-        _expect_target(program, rule.type, f"{where}: documents: {use.document}")
-        uses.append((program, program.document.source, use.where))
+        filler = compiler.segment(use.document, f"{where}: documents")
+        _expect_target(filler, rule.type, f"{where}: documents: {use.document}")
+        uses.append((filler, filler.document.source, use.where))
     names = compiler.resource_names
     if rule.parent and rule.parent not in names:
         raise TablesError(
             f"{where}: parent: no resource {rule.parent!r}{nearest(rule.parent, names)}"
         )
     anchor = rule.anchors[0][1]
-    return ResourceProgram(
+    program = made[id(rule)] = ResourceProgram(
         rule=rule,
         uses=tuple(uses),
         refs=tuple(
@@ -162,6 +175,7 @@ def _resource(
         when=compile_condition(rule.when, where)[0] if rule.when else None,
         identity=tuple(_identity(text, anchor, where) for text in rule.identity),
     )
+    return program
 
 
 def _expect_target(program: Program, kind: str, where: str) -> None:

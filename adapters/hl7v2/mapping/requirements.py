@@ -91,9 +91,12 @@ def _thin(plans: dict[str, Plan]) -> None:
 
 def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
     """Take away what is not valid; False when the object itself cannot be."""
-    for name in body.keys() & plan.elements.keys():
-        element, inner = plan.elements[name]
-        value = body[name]
+    elements, gone = plan.elements, []
+    for name, value in body.items():
+        found = elements.get(name)
+        if found is None:
+            continue
+        element, inner = found
         if isinstance(value, list):
             kept = [
                 one
@@ -107,6 +110,8 @@ def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
                 continue
         elif _is_valid(value, element, inner, f"{path}.{name}", say):
             continue
+        gone.append(name)
+    for name in gone:
         del body[name]
     for names in plan.required:
         if not any(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +23,7 @@ from adapters.hl7v2.mapping.functions import TextFunction, ValueFunction
 from adapters.hl7v2.mapping.makers import Maker, linked
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source
-from adapters.hl7v2.mapping.targets import Key, Target
+from adapters.hl7v2.mapping.targets import Key, Target, copied
 from schemas.errors import MeshError
 
 Hit = tuple[View, int, Parts]
@@ -236,7 +235,7 @@ def emit_const(value: Json, target: Target, naming: Naming) -> Emit:
         if not is_valued(at.parts or []):
             return False
         key = read.key(view, repetition) if target.needs_key else None
-        write_value(frame, target, deepcopy(value) if is_object else value, key, naming, at)
+        write_value(frame, target, copied(value) if is_object else value, key, naming, at)
         return True
 
     return emit
@@ -337,7 +336,7 @@ def with_default(
 
     def step(frame: Frame) -> bool:
         if not act(frame):
-            write_value(frame, target, deepcopy(default), (), naming, None)
+            write_value(frame, target, copied(default), (), naming, None)
         return True
 
     return step

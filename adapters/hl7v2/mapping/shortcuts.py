@@ -15,7 +15,7 @@ from adapters.hl7v2.mapping.makers import Maker
 from adapters.hl7v2.mapping.protocol import Json
 from adapters.hl7v2.mapping.rules import Naming, refuse
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source
-from adapters.hl7v2.mapping.targets import Key, Target
+from adapters.hl7v2.mapping.targets import Key, Target, copied
 from schemas.errors import MeshError
 
 Pick = Callable[[Parts], str]
@@ -261,18 +261,6 @@ def _remembering(plain: Plain, step: Step, maker: Maker) -> Step:
             remembered[raw] = (made, places)
 
     return quick
-
-
-def copied(value: Json) -> Json:
-    """A copy that shares no object or list."""
-    if isinstance(value, dict):
-        return {
-            name: copied(one) if isinstance(one, dict | list) else one
-            for name, one in value.items()
-        }
-    if isinstance(value, list):
-        return [copied(one) if isinstance(one, dict | list) else one for one in value]
-    return value
 
 
 def _field_document(plain: Plain, function: ValueFunction) -> Step:

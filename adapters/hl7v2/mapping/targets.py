@@ -41,6 +41,18 @@ def merge(into: Object, more: Object, env: Env) -> None:
             into[name] = value
 
 
+def copied(value: Json) -> Json:
+    """A copy that shares no object or list."""
+    if isinstance(value, dict):
+        return {
+            name: copied(one) if isinstance(one, dict | list) else one
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [copied(one) if isinstance(one, dict | list) else one for one in value]
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     """An element that is no list."""
@@ -343,4 +355,4 @@ def _step(
     return _Labelled(name, prefix, found["label"] or "")
 
 
-__all__ = ["THIS", "VALUE", "Key", "Object", "Target", "compile_target", "merge"]
+__all__ = ["THIS", "VALUE", "Key", "Object", "Target", "compile_target", "copied", "merge"]
