@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Final
@@ -37,6 +38,7 @@ from schemas.subjects import Domain
 
 FHIR_JSON: Final = frozenset({"application/fhir+json", "application/json"})
 _ID_BYTES: Final = 16
+_LARGE_BYTES: Final = 64 * 1024
 _CONTROL_ID_DIGITS: Final = 20
 """What MSH-10 holds (HL7 v2.5.1 section 2.15.9.10)."""
 
@@ -106,7 +108,11 @@ class FromFhir:
         if self._writer is None:
             raise RuntimeError("the view was not started")
         identity = self._identity(event, self._writer.version)
-        written = self._written(event, self._writer, identity)
+        if len(event.body) > _LARGE_BYTES:  # others' deadlines go on while it is written
+            written = await asyncio.to_thread(self._written, event, self._writer, identity)
+        else:
+            written = self._written(event, self._writer, identity)
+        self._count_all(written)
         if written.message is None:
             raise Rejected(f"no message could be written: {_codes(written)}")
         await self._publish(event, written.message, written, identity)
@@ -120,7 +126,9 @@ class FromFhir:
             resource = read_fhir_json(event.body)
         except ValueError as error:
             raise Rejected(f"no FHIR: {error}") from None
-        written = writer.write(resource, self._context(event.received_ms, identity))
+        return writer.write(resource, self._context(event.received_ms, identity))
+
+    def _count_all(self, written: Written) -> None:
         for (severity, code), count in Counter(
             (issue.severity, issue.code) for issue in written.issues
         ).items():
@@ -128,7 +136,6 @@ class FromFhir:
                 self._runtime.counters.add(
                     "mapping_issue", who=self._config.name, reason=code.value, count=count
                 )
-        return written
 
     def _identity(self, event: ReceivedEvent, version: str) -> bytes:
         name = self._config.name.encode()
