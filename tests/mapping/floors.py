@@ -32,8 +32,21 @@ class Floor:
 
 
 FLOORS: Final[Mapping[str, Floor]] = {
-    "prime": Floor(overall=0.0, target=0.92, others=0.0),
-    "microsoft": Floor(overall=0.0, target=0.85, others=0.0),
+    "prime": Floor(overall=0.84, target=0.92, not_yet={"Device": 0.25}),
+    "microsoft": Floor(
+        overall=0.88,
+        target=0.85,
+        not_yet={
+            "ClaimResponse": 0.0,
+            "Consent": 0.0,
+            "DiagnosticReport": 0.60,
+            "Linkage": 0.0,
+            "ResearchStudy": 0.0,
+            "Specimen": 0.74,
+            "Substance": 0.0,
+            "SupplyRequest": 0.0,
+        },
+    ),
 }
 MAX_DEAD_LETTERS: Final = 455
 """Messages of the corpus that have a PID and of which nothing is made. Target: 0."""
