@@ -153,6 +153,8 @@ def _quick_test(node: Valued | Compare, source: Source) -> Test | None:
 
 
 def _comparable(parts: Parts, component: int) -> str:
+    if not component and parts and parts[0] and isinstance(parts[0], str):
+        return parts[0]
     text = leaf(parts, component, 0)
     return text if text or component else next(iter(_first(parts)), "")
 
@@ -176,6 +178,9 @@ def _field_test(source: Source, test: Callable[[Parts], bool]) -> Test:
             if other is None:
                 return False
             view = other
+        shape = view.shape
+        if field >= len(shape) or not shape[field]:
+            return False
         repetitions = view.cut.get(field)
         if repetitions is None:
             repetitions = view.repetitions(field)

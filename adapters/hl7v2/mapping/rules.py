@@ -138,12 +138,13 @@ def write_value(
     frame: Frame, target: Target, value: Json, key: Key, naming: Naming, source: Frame | None
 ) -> Json:
     """Write a value, and remember its origin when somebody asks."""
-    placed = target.write(frame, value, key)
     origins = frame.env.origins
-    if origins is not None:
-        address = source.address if source is not None else ""
-        container, name = frame.env.spot
-        origins.append((container, name, value, naming.rule, naming.layer, address))
+    if origins is None:
+        return target.put(frame.out, value, frame, key)
+    placed = target.write(frame, value, key)
+    address = source.address if source is not None else ""
+    container, name = frame.env.spot
+    origins.append((container, name, value, naming.rule, naming.layer, address))
     return placed
 
 

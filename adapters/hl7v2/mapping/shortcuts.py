@@ -73,7 +73,7 @@ def _pick(source: Source) -> Pick:
 
 def _writer(target: Target, source: Source) -> Callable[[Frame, Json], object]:
     name = target.is_plain
-    write, needs_key = target.write, target.needs_key
+    write, needs_key = target.put, target.needs_key
     key: Key = (source.component,)
     if name and target.element is not None and target.element.is_primitive:
 
@@ -86,11 +86,13 @@ def _writer(target: Target, source: Source) -> Callable[[Frame, Json], object]:
 
         return put
     if not needs_key:
-        return lambda frame, value: write(frame, value, ())
+        return lambda frame, value: write(frame.out, value, frame, ())
     if source.kind is Kind.RELATIVE:
-        return lambda frame, value: write(frame, value, key)
+        return lambda frame, value: write(frame.out, value, frame, key)
     field, repetition = source.field, source.repetition
-    return lambda frame, value: write(frame, value, (frame.view.position, field, repetition))
+    return lambda frame, value: write(
+        frame.out, value, frame, (frame.view.position, field, repetition)
+    )
 
 
 def constant_shortcut(plain: Plain, constant: Json) -> Step | None:
@@ -203,7 +205,7 @@ def _every_text(plain: Plain, function: TextFunction) -> Step:
                 refuse(frame, naming, err)
                 value = None
             if value is not None and value != "":
-                target.write(frame, value, (view.position, field, number))
+                target.put(frame.out, value, frame, (view.position, field, number))
             elif not frame.is_told:
                 continue
             view.read.add(spot(field, number, component, subcomponent))
@@ -234,7 +236,7 @@ def _remembering(plain: Plain, step: Step, maker: Maker) -> Step:
         known = remembered.get(raw)
         if known is not None and env.origins is None and env.is_usual:
             view.read |= known[1]
-            target.write(frame, copied(known[0]), key)
+            target.put(frame.out, copied(known[0]), frame, key)
             return
         before, had_gaps = len(env.issues), env.has_gaps
         env.has_gaps = False
@@ -301,7 +303,7 @@ def _field_document(plain: Plain, function: ValueFunction) -> Step:
                     at.took_all()
                     value = None
                 if value is not None:
-                    target.write(frame, value, (view.position, field, number))
+                    target.put(frame.out, value, frame, (view.position, field, number))
             number += 1
 
     return step

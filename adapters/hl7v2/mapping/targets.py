@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -225,7 +225,7 @@ class Target:
     """A compiled path. `element` is what it ends at; None for `$this`."""
 
     __slots__ = (
-        "_inner", "_last", "element", "is_list", "is_plain", "last_owner", "needs_key", "owner", "text",
+        "_inner", "_last", "element", "is_list", "is_plain", "last_owner", "needs_key", "owner", "put", "text",
     )  # fmt: skip
 
     def __init__(self, text: str, owner: str, element: Element | None, steps: list[_Step]) -> None:
@@ -238,6 +238,10 @@ class Target:
         self._last = steps[-1]
         self.needs_key = any(isinstance(one, _Labelled) and not one.label for one in steps)
         self.is_list = isinstance(self._last, _Labelled)
+        self.put: Callable[[Object, Json, Frame, Key], Json] = (
+            self._put if self._inner else self._last.put
+        )
+        """Puts a value in its place below an object, as `write` does, when nobody asks for origins."""
         self.is_plain = ""
         if len(steps) == 1 and isinstance(self._last, _Key) and not self._last.others:
             self.is_plain = self._last.name
@@ -256,6 +260,11 @@ class Target:
         if frame.env.origins is not None:
             self._note(frame, into, value, placed)
         return placed
+
+    def _put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        for step in self._inner:
+            into = step.enter(into, frame, key)
+        return self._last.put(into, value, frame, key)
 
     def _note(self, frame: Frame, into: Object, value: Json, placed: Json) -> None:
         """Remember where the value stands, for origins; those of a merged object move along."""
