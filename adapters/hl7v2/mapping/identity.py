@@ -65,7 +65,9 @@ class Identities:
             # of what a rule created, a bare number (bed 1 of any ward) is no business identifier
             if key is not None and (program is not None or key[0]):
                 entry.key = key
-                return stable_id(tenant, entry.type, "identifier", *key)
+                # a number without authority is one of the sending facility's: never another's
+                scope = key[0] or f"facility:{self._facility()}"
+                return stable_id(tenant, entry.type, "identifier", scope, key[1])
         if program is None:
             return stable_id(tenant, entry.type, "content", self._content(entry))
         parent = self.of(entry.parent) if entry.parent is not None else ""
@@ -75,6 +77,12 @@ class Identities:
         if not parent:
             parent = self._control_id(entry)
         return stable_id(tenant, entry.type, "place", entry.name, parent, str(entry.place))
+
+    def _facility(self) -> str:
+        """MSH-4."""
+        found = self._env.views.get("MSH")
+        repetitions = found[0].repetitions(4) if found else []
+        return "^".join(leaf(repetitions[0], n, 1) for n in (1, 2)) if repetitions else ""
 
     def _identifier(self, entry: Entry, program: ResourceProgram | None) -> tuple[str, str] | None:
         """System (or assigner) and value of the identifier that counts."""

@@ -28,6 +28,8 @@ async def review(resources: Sequence[Resource], *, timestamp: str, ledger: Ledge
     Changes the resources of patients that were merged by an earlier message: inactive, replaced by the survivor.
     Raises `MeshError` when the ledger cannot be read or written; asking again gives the same answer.
     """
+    for patient in _of(resources, "Patient"):
+        _disentangle(patient)
     merges = tuple(_merges(resources))
     for merge in merges:
         await ledger.merge(merge)
@@ -67,6 +69,24 @@ def utc(value: Json) -> str:
     if at.tzinfo is None:
         return ""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _disentangle(patient: Resource) -> None:
+    """A merge of a record with itself (MRG-1 equals PID-3) changes nothing: it must not retire the patient."""
+    links = patient.get("link")
+    if not isinstance(links, list):
+        return
+    kept = [
+        link
+        for link in links
+        if not (isinstance(link, dict) and _referred(link.get("other")) == _id(patient))
+    ]
+    if len(kept) == len(links):
+        return
+    patient["link"] = kept
+    if not kept:
+        del patient["link"]
+        patient.pop("active", None)
 
 
 async def _retire(patient: Resource, ledger: Ledger) -> bool:

@@ -35,6 +35,10 @@ from schemas.subjects import Domain
 FHIR_JSON: Final = "application/fhir+json"
 OUTDATED: Final = (Domain.RESULT, "outdated")
 """Where reports go of which something newer was published before: kept, and out of the way."""
+_OF_THE_HEADER: Final = frozenset(
+    {"Device", "Endpoint", "MessageHeader", "Organization", "Practitioner", "Provenance"}
+)
+"""What the segments that every message has give by themselves."""
 _NOT_REAL: Final = frozenset({"T", "D"})
 _TEST_LABEL: Final = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
@@ -131,6 +135,9 @@ class ToFhir:
         bundle = mapped.bundle
         if bundle is None:
             raise Rejected(f"nothing could be mapped: {_codes(mapped)}")
+        kinds = {str(resource.get("resourceType")) for resource in mapped.resources}
+        if not mapped.structure and kinds <= _OF_THE_HEADER:
+            raise Rejected("nothing could be mapped: the type of the message is unsupported")
         stamp = bundle.get("timestamp")
         known = await review(
             mapped.resources, timestamp=stamp if isinstance(stamp, str) else "", ledger=self._ledger

@@ -63,6 +63,14 @@ async def test_a_merge_sent_again_changes_nothing(ledger: Ledger) -> None:
     assert await ledger.survivor_of("gone") == "keeps"
 
 
+async def test_a_merge_of_a_record_with_itself_retires_nobody(ledger: Ledger) -> None:
+    same = patient("p1", into="p1")
+    await review([same], timestamp=NEW, ledger=ledger)
+    assert "active" not in same
+    assert "link" not in same
+    assert not (await review([patient("p1")], timestamp=NEW, ledger=ledger)).retired
+
+
 def test_a_bundle_without_what_is_outdated() -> None:
     bundle: Resource = {
         "resourceType": "Bundle",
