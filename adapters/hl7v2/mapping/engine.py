@@ -96,6 +96,13 @@ class TableMapper:
             done.structure = reading.structure
             place(env, reading.root)
             env.issues.extend(reading.issues)
+            if not _text(env, 10, 1):
+                env.issue(
+                    Severity.WARNING,
+                    IssueCode.NO_IDENTIFIER,
+                    "MSH-10",
+                    detail="no control id: a resource without an identifier has an id by its place alone",
+                )
             program = self._program(env, done.structure)
             if program is not None:
                 done.base = self._fill(env, program)

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from adapters.hl7v2.mapping.frames import Entry, Env, Frame, leaf
 from adapters.hl7v2.mapping.programs import ResourceProgram
-from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
+from adapters.hl7v2.mapping.protocol import Json
 from adapters.hl7v2.mapping.writing import to_json
 
 _IN_PROGRESS: Final = "?"
@@ -165,19 +165,11 @@ class Identities:
         return hashlib.sha256(to_json(entry.body, sort=True)).hexdigest()
 
     def _control_id(self, entry: Entry) -> str:
-        env = self._env
-        found = env.views.get("MSH")
+        found = self._env.views.get("MSH")
         texts = []
         for field in (3, 4, 10):
             repetitions = found[0].repetitions(field) if found else []
             texts.append(leaf(repetitions[0], 1, 1) if repetitions else "")
-        if not texts[-1]:
-            env.issue(
-                Severity.WARNING,
-                IssueCode.NO_IDENTIFIER,
-                entry.anchor.address,
-                detail=f"the id of {entry.type} rests on its place alone: no identifier, and MSH-10 is empty",
-            )
         return _SEPARATOR.join(texts)
 
 
