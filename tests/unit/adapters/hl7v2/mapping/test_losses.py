@@ -31,3 +31,10 @@ def test_the_same_is_listed_whether_origins_are_asked_for_or_not() -> None:
 
 def test_nothing_is_listed_as_left_out_where_all_is_given_out() -> None:
     assert not any("left out" in detail for detail in _unmapped(mapped(MSH, PID)).values())
+
+
+def test_a_message_without_control_id_is_told() -> None:
+    found = mapped(MSH.replace("|7|P|", "||P|"), PID)
+    assert any(
+        one.code is IssueCode.NO_IDENTIFIER and one.where == "MSH-10" for one in found.issues
+    )
