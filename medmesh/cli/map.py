@@ -79,7 +79,9 @@ _FILES = click.argument(
 
 @command.command("run")
 @_FILES
-@click.option("--to", "target", type=click.Choice(["fhir", "hl7v2"]), default="fhir", show_default=True)
+@click.option(
+    "--to", "target", type=click.Choice(["fhir", "hl7v2"]), default="fhir", show_default=True
+)
 @click.option(
     "--output", "form", type=click.Choice(["message", "transaction", "bare"]), default="message",
     show_default=True, help="A Bundle of this type, or the resources one by one.",
