@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,7 +91,8 @@ def test_lists_may_grow_for_readers_and_shrink_for_writers() -> None:
 def test_whatever_buf_calls_breaking_on_the_wire_the_full_mode_refuses(
     tmp_path: Path, what: str, before: str, after: str, refused: set[str]
 ) -> None:
-    buf = shutil.which("buf")
+    beside_python = str(Path(sys.executable).parent)
+    buf = shutil.which("buf", path=os.pathsep.join((beside_python, os.environ["PATH"])))
     assert buf is not None, "buf is in the development lock (buf-bin)"
     texts = (REPORT + OTHER, (REPORT + OTHER).replace(before, after))
     images = []
