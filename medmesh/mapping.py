@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, cast
 
 from adapters.hl7v2.codec import Hl7Error, Message, MessageFound, MessageRefused, split_messages
-from adapters.hl7v2.mapping import Json, Layer, Mapped, Tables, to_json
+from adapters.hl7v2.mapping import Json, Layer, Mapped, Tables, TablesError, to_json
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _EXECUTABLE: Final = frozenset({"implemented", "unsupported", "left out"})
@@ -45,11 +45,20 @@ def files_of(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def messages_of(file: Path, *, charset: str | None, fallback: Sequence[str]) -> Iterator[Taken]:
-    """Each message of a file, a batch, or many behind each other. Raises `OSError`."""
+def messages_of(
+    file: Path,
+    *,
+    charset: str | None,
+    fallback: Sequence[str],
+    has_read: Callable[[int], None] = lambda count: None,
+) -> Iterator[Taken]:
+    """Each message of a file, a batch, or many behind each other; `has_read` is told how many bytes were read.
+
+    Raises `OSError`.
+    """
     number = 0
     try:
-        for event in split_messages(_chunks(file)):
+        for event in split_messages(_chunks(file, has_read)):
             if not isinstance(event, MessageFound | MessageRefused):
                 continue
             number += 1
@@ -69,10 +78,11 @@ def messages_of(file: Path, *, charset: str | None, fallback: Sequence[str]) -> 
         yield Taken(file=file, number=1, message=None, error="no HL7 v2 message: no MSH was found")
 
 
-def _chunks(file: Path) -> Iterator[bytes]:
+def _chunks(file: Path, has_read: Callable[[int], None]) -> Iterator[bytes]:
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield chunk
+            has_read(len(chunk))
 
 
 def layers_of(names: Sequence[str]) -> tuple[Layer | str, ...]:
@@ -81,8 +91,36 @@ def layers_of(names: Sequence[str]) -> tuple[Layer | str, ...]:
     for name in names:
         folder = Path(name)
         is_folder = folder.is_dir() or "/" in name
-        found.append(Layer.directory(folder, name=folder.resolve().name) if is_folder else name)
+        found.append(folder_layer(folder, name=folder.resolve().name) if is_folder else name)
     return tuple(found)
+
+
+def folder_layer(folder: Path, *, name: str, may_be_empty: bool = False) -> Layer:
+    """The layer in a folder, where every file counts: one that tables cannot be, or none at all, is refused.
+
+    A table in a wrong place, or named `.yml`, would otherwise be passed over without a word. Raises `TablesError`.
+    """
+    try:
+        layer = Layer.directory(folder, name=name)
+        others = [one for one in _others(folder) if one not in layer.files]
+    except OSError as error:
+        raise TablesError(f"{error.filename or folder}: {error.strerror}") from None
+    if others:
+        raise TablesError(
+            f"{folder}/{others[0]}: is no table: messages/*.yaml, segments/*.yaml, datatypes/*.yaml and codes/*.csv are"
+        )
+    if not layer.files and not may_be_empty:
+        raise TablesError(f"{folder}: holds no tables")
+    return layer
+
+
+def _others(folder: Path) -> Iterator[str]:
+    """What lies in the folder by its path there; hidden files, pages of text and broken links are people's own."""
+    for one in sorted(folder.rglob("*")):
+        path = one.relative_to(folder)
+        is_own = any(part.startswith(".") for part in path.parts) or one.suffix in (".md", ".txt")
+        if one.is_file() and not is_own:
+            yield path.as_posix()
 
 
 def pointers(value: Json, path: str = "") -> Iterator[tuple[str, Json]]:
@@ -153,17 +191,23 @@ def coverage(tables: Tables) -> Coverage:
         for rule in document.rules.values()
         for row in rule.ig
     }
-    states: Counter[str] = Counter({"implemented": len(named)})
+    done = set(named)
+    states: Counter[str] = Counter()
     missing: list[tuple[str, str, str]] = []
     for document, row, state, reason in _listed():
         if f"{document}/{row}" in named:
             continue
-        states[state] += 1
+        if state == "implemented" and "[" not in document:
+            done.add(f"{document}/{row}")  # message documents have no `ig`: the list alone knows
+            continue
+        is_gone = state == "implemented"
+        states["unsupported" if is_gone else state] += 1
         if state in _EXECUTABLE:
-            missing.append((document, row, reason))
+            missing.append((document, row, "no rule names it any more" if is_gone else reason))
+    states["implemented"] = len(done)
     executable = sum(count for state, count in states.items() if state in _EXECUTABLE)
     return Coverage(
-        implemented=len(named), executable=executable, states=dict(states), missing=tuple(missing)
+        implemented=len(done), executable=executable, states=dict(states), missing=tuple(missing)
     )
 
 
@@ -182,6 +226,7 @@ __all__ = [
     "changes",
     "coverage",
     "files_of",
+    "folder_layer",
     "layers_of",
     "messages_of",
     "pointers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -113,7 +114,7 @@ def run_command(
         run_to_v2(paths, layers, _settings(parameters), as_json=as_json)
         return
     failed = mapped_count = 0
-    with errors_in_words(as_json=as_json):
+    with _output_in_words(as_json=as_json):
         mapper = _mapper(layers)
         context = _context(tenant, zone, parameters, form=form)
         for taken in _all(paths, charset, fallback):
@@ -123,9 +124,7 @@ def run_command(
             else:
                 mapped_count += 1
             _print_mapped(taken, mapped, as_json=as_json)
-    if failed:
-        click.echo(f"{failed} of {failed + mapped_count} messages could not be mapped", err=True)
-        finish(Exit.PARTIAL if mapped_count else Exit.FAILURE)
+    _end(failed, mapped_count)
 
 
 @command.command("explain")
@@ -145,15 +144,23 @@ def explain_command(
     *,
     as_json: bool,
 ) -> None:
-    """Say of each output value by which rule, of which layer, from which field it came."""
-    with errors_in_words(as_json=as_json):
+    """Say of each output value by which rule, of which layer, from which field it came.
+
+    Exit code 6 when a message could not be mapped at all, 1 when none could.
+    """
+    failed = mapped_count = 0
+    with _output_in_words(as_json=as_json):
         mapper = _mapper(layers)
         context = _context(tenant, zone, parameters, explain=True)
         for taken in _all(paths, charset, fallback):
             if taken.message is None:
+                failed += 1
                 _print_mapped(taken, None, as_json=as_json)
                 continue
-            _print_origins(taken, mapper.map(taken.message, context), wanted, as_json=as_json)
+            mapped = mapper.map(taken.message, context)
+            failed, mapped_count = failed + mapped.failed, mapped_count + (not mapped.failed)
+            _print_origins(taken, mapped, wanted, as_json=as_json)
+    _end(failed, mapped_count)
 
 
 @command.command("diff")
@@ -178,16 +185,17 @@ def diff_command(
 ) -> None:
     """Show what the tables with --layer change against those with --against, message by message.
 
-    Exit code 0 when nothing differs, 6 when something does.
+    Exit code 0 when nothing differs, 6 when something does or a message could not be read, 1 when none could.
     """
     from medmesh.mapping import changes
 
-    different = count = 0
-    with errors_in_words(as_json=as_json):
+    different = count = failed = 0
+    with _output_in_words(as_json=as_json):
         before, after = _mapper(others), _mapper(layers)
         context = _context(tenant, zone, parameters)
         for taken in _all(paths, charset, fallback):
             if taken.message is None:
+                failed += 1
                 _print_mapped(taken, None, as_json=as_json)
                 continue
             count += 1
@@ -201,7 +209,9 @@ def diff_command(
                     f"{taken.name}: {change.where}: {change.before or '-'} -> {change.after or '-'}"
                 )
     click.echo(f"{different} of {count} messages come out differently", err=True)
-    finish(Exit.PARTIAL if different else Exit.OK)
+    if failed:
+        click.echo(f"{failed} of {failed + count} messages could not be read", err=True)
+    finish(Exit.FAILURE if not count else Exit.PARTIAL if different or failed else Exit.OK)
 
 
 @command.command("coverage")
@@ -277,17 +287,59 @@ def _context(
 def _all(
     paths: tuple[Path, ...], charset: str | None, fallback: tuple[str, ...]
 ) -> Iterator[Taken]:
-    """Every message, with a progress bar on standard error where people watch and results go elsewhere."""
+    """Every message, with a progress bar on standard error where people watch and results go elsewhere.
+
+    Raises `MeshError`: for a charset that is unknown, for no file at all, and for one that cannot be read.
+    """
+    from adapters.hl7v2.codec.charset import link_charset
     from medmesh.mapping import files_of, messages_of
 
+    for name in (*((charset,) if charset else ()), *fallback):
+        link_charset(name)
     every = list(files_of(paths))
-    shows = len(every) > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
-    with click.progressbar(every, file=sys.stderr, label="files", hidden=not shows) as progress:
-        for file in progress:
-            try:
-                yield from messages_of(file, charset=charset, fallback=fallback)
-            except OSError as error:
-                raise click.FileError(str(file), error.strerror or "cannot be read") from None
+    if not every:
+        click.echo(f"medmesh: {', '.join(map(str, paths))}: holds no file", err=True)
+        finish(Exit.NOT_FOUND)
+    shows = sys.stderr.isatty() and not sys.stdout.isatty()
+    total = sum(file.stat().st_size for file in every) if shows else 0
+    with click.progressbar(
+        length=total, file=sys.stderr, label="mapping", hidden=not shows
+    ) as progress:
+        for file in every:
+            messages = messages_of(
+                file, charset=charset, fallback=fallback, has_read=progress.update
+            )
+            while (taken := _next(file, messages)) is not None:
+                yield taken
+
+
+def _next(file: Path, messages: Iterator[Taken]) -> Taken | None:
+    """The next message. A file that cannot be read ends the command with its name."""
+    try:
+        return next(messages, None)
+    except OSError as error:
+        click.echo(f"medmesh: {file}: {error.strerror or 'cannot be read'}", err=True)
+        finish(Exit.AUTH if isinstance(error, PermissionError) else Exit.FAILURE)
+
+
+@contextmanager
+def _output_in_words(*, as_json: bool) -> Iterator[None]:
+    """As `errors_in_words`, and for results that find no room."""
+    with errors_in_words(as_json=as_json):
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            click.echo(f"medmesh: the result cannot be written: {error.strerror}", err=True)
+            finish(Exit.FAILURE)
+
+
+def _end(failed: int, mapped_count: int) -> None:
+    """Say how many messages could not be mapped, and end accordingly."""
+    if failed:
+        click.echo(f"{failed} of {failed + mapped_count} messages could not be mapped", err=True)
+        finish(Exit.PARTIAL if mapped_count else Exit.FAILURE)
 
 
 def _print_mapped(taken: Taken, mapped: Mapped | None, *, as_json: bool) -> None:
@@ -354,7 +406,10 @@ def _print_origins(taken: Taken, mapped: Mapped, wanted: str, *, as_json: bool) 
                 emit({"file": taken.name, "id": identity, "value": value, **asdict(origin)})
                 continue
             source = origin.source or "constant"
-            click.echo(f"{path} = {value}   <- {source}   {origin.rule} ({origin.layer})")
+            shown = (
+                f" = {value}" if value != "null" else ""
+            )  # a rule may fill an object: no one value
+            click.echo(f"{path}{shown}   <- {source}   {origin.rule} ({origin.layer})")
     if not as_json:
         _tell_issues(taken, mapped)
 

@@ -22,6 +22,8 @@ from medmesh.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from adapters.hl7v2.views.config import ToFhirConfig
     from adapters.hl7v2.views.shelf import Shelf
     from medmesh.config import Configuration
@@ -41,6 +43,15 @@ _ADAPTER = click.option(
 @_ADAPTER
 @click.option("--reason", required=True, help="Why, for the record.")
 @click.option("--dry-run", is_flag=True, help="Only load and compile.")
+@click.option(
+    "--expect",
+    type=click.IntRange(min=0),
+    metavar="REVISION",
+    help="Refuse unless this revision is the one in use, as `map pull` showed it (0: none was pushed yet).",
+)
+@click.option(
+    "--empty", is_flag=True, help="FOLDER is empty on purpose: take back what was pushed."
+)
 @config_option
 @set_option
 @json_option
@@ -51,25 +62,33 @@ def push(
     config_file: Path | None,
     flags: tuple[str, ...],
     *,
+    expect: int | None,
+    empty: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Put the tables in FOLDER over those of a running adapter. They are compiled first; a stale write is refused.
+    """Put the tables in FOLDER over those of a running adapter, in place of what was pushed before.
+
+    They are compiled first. With --expect nothing is written over what another has pushed meanwhile.
 
     Every process of the adapter takes them up within seconds, between two messages. `medmesh map diff` shows before
     what they change, `medmesh map replay` maps what passed before once more.
     """
+    if not reason.strip():
+        raise click.UsageError("--reason: say why, for those who read it later")
     configuration, config = _adapter(config_file, flags, adapter, as_json=as_json)
 
     async def main() -> dict[str, object]:
-        from adapters.hl7v2.mapping import Layer, compile_mapper, load_tables
+        from adapters.hl7v2.mapping import compile_mapper, load_tables
         from adapters.hl7v2.views.shelf import Shelved
         from bus.clock import SystemClock
         from bus.transport.protocol import NotFound
+        from bus.transport.types import WrongRevision
         from medmesh.cli.guest import visiting
+        from medmesh.mapping import folder_layer
 
-        layer = Layer.directory(folder, name="link")
-        site = [Layer.directory(config.tables, name="site")] if config.tables else []
+        layer = folder_layer(folder, name="link", may_be_empty=empty)
+        site = [folder_layer(config.tables, name="site")] if config.tables else []
         version = compile_mapper(load_tables(("std", *config.layers, *site, layer))).version
         done: dict[str, object] = {"adapter": adapter, "tables": version, "files": len(layer.files)}
         if dry_run:
@@ -80,6 +99,10 @@ def push(
                 revision = (await shelf.read(adapter)).revision
             except NotFound:
                 revision = 0
+            if expect not in (None, revision):
+                raise WrongRevision(
+                    f"{adapter} has revision {revision}, not {expect}: look at it (`medmesh map pull`), then push anew"
+                )
             shelved = Shelved(
                 files=layer.files,
                 author=getpass.getuser(),
@@ -94,7 +117,8 @@ def push(
         emit(done)
     else:
         verb = "would become" if dry_run else "became"
-        click.echo(f"{done['files']} files {verb} tables {done['tables']} of {adapter}")
+        tail = "" if dry_run else f" (revision {done['revision']})"
+        click.echo(f"{done['files']} files {verb} tables {done['tables']} of {adapter}{tail}")
 
 
 @click.command("pull")
@@ -125,10 +149,7 @@ def pull(
                 layer = await (await _shelf(connection)).read(adapter)
             except NotFound:
                 raise NotFound(f"no tables were pushed for {adapter}") from None
-        for path, raw in layer.files.items():
-            file = folder / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(raw)
+        _write(folder, layer.files)
         return {
             "adapter": adapter,
             "revision": layer.revision,
@@ -142,7 +163,9 @@ def pull(
     if as_json:
         emit(done)
     else:
-        click.echo(f"{done['files']} files, pushed by {done['author']}: {done['reason']}")
+        click.echo(
+            f"{done['files']} files, revision {done['revision']}, pushed by {done['author']}: {done['reason']}"
+        )
 
 
 @click.command("replay")
@@ -201,7 +224,10 @@ def replay(
     if as_json:
         emit(done)
     else:
-        click.echo(f"{done['ordered']} of {done['messages']} messages ordered for {adapter}")
+        words = f"{done['ordered']} of {done['messages']} messages ordered for {adapter}"
+        click.echo(
+            f"{done['messages']} messages would be ordered for {adapter}" if dry_run else words
+        )
     if done["failed"]:
         finish(Exit.PARTIAL)
 
@@ -225,6 +251,25 @@ def _adapter(
             f"--adapter: no {_KIND} adapter is named {name!r}; there are: {known}"
         )
     return configuration, views[name]
+
+
+def _write(folder: Path, tables: Mapping[str, bytes]) -> None:
+    """Write pulled tables. Raises `MeshError` for one that would lie outside of the folder; ends where none can be."""
+    from adapters.hl7v2.mapping import Layer
+
+    Layer(name="pulled", files=tables).check()
+    try:
+        for path, raw in tables.items():
+            file = folder / path
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise click.UsageError(
+                    f"the pushed tables hold a file outside of the folder: {path}"
+                )
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(raw)
+    except OSError as error:
+        click.echo(f"medmesh: {folder}: cannot be written: {error.strerror}", err=True)
+        finish(Exit.AUTH if isinstance(error, PermissionError) else Exit.FAILURE)
 
 
 async def _shelf(connection: SiteConnection) -> Shelf:

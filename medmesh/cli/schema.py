@@ -128,15 +128,15 @@ def roundtrip(folder: Path, release_name: str, *, as_json: bool) -> None:
     from schemas.fhir.roundtrip import RoundTrip, Verdict
 
     if not folder.is_dir():
-        _fail(f"{folder}: no such folder", Exit.NOT_FOUND)
+        _fail(f"{folder}: no such folder", Exit.NOT_FOUND, as_json=as_json)
     files = sorted(path for path in folder.rglob("*.json") if path.is_file())
     if not files:
-        _fail(f"{folder}: holds no .json file", Exit.NOT_FOUND)
+        _fail(f"{folder}: holds no .json file", Exit.NOT_FOUND, as_json=as_json)
     trip = RoundTrip(Release(release_name.upper()))
     problems: list[dict[str, str]] = []
     with _progress(len(files), shown=sys.stderr.isatty() and not as_json) as advance:
         for path in files:
-            verdict, words = trip.take(path.read_bytes())
+            verdict, words = trip.take(_read(path, as_json=as_json))
             if verdict is not Verdict.IDENTICAL:
                 problems.append(
                     {"file": str(path.relative_to(folder)), "verdict": verdict.value, "problem": words}
@@ -179,19 +179,21 @@ def _report(trip: RoundTrip, files: int, problems: list[dict[str, str]], *, as_j
     )
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path, *, as_json: bool = False) -> bytes:
     if str(file) == "-":
         return sys.stdin.buffer.read()
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        _fail(f"{file}: no such file", Exit.NOT_FOUND)
+        _fail(f"{file}: no such file", Exit.NOT_FOUND, as_json=as_json)
     except IsADirectoryError:
         raise click.UsageError(
             f"{file} is a folder; `medmesh schema roundtrip` takes folders"
         ) from None
     except PermissionError:
-        _fail(f"{file}: may not be read", Exit.AUTH)
+        _fail(f"{file}: may not be read", Exit.AUTH, as_json=as_json)
+    except OSError as error:
+        _fail(f"{file}: cannot be read: {error.strerror}", Exit.FAILURE, as_json=as_json)
 
 
 def _write(result: bytes, output: Path | None) -> None:
@@ -205,7 +207,9 @@ def _write(result: bytes, output: Path | None) -> None:
         _fail(f"{output}: cannot be written: {error.strerror}", Exit.FAILURE)
 
 
-def _fail(words: str, code: Exit) -> Never:
+def _fail(words: str, code: Exit, *, as_json: bool = False) -> Never:
+    if as_json:
+        emit({"event": "error", "code": code.name.lower(), "message": words})
     click.echo(f"medmesh: {words}", err=True)
     finish(code)
 

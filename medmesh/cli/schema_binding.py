@@ -31,6 +31,7 @@ def wanted(
     kind = _kind(path, options)
     content_types = _content_types(kind, options)
     closure = _closure(path, options, held) if path is not None else None
+    _check_resources(str(options["release"]), _words(options["resources"]))
     message, schema = closure or ("", None)
     return (
         Binding(
@@ -49,6 +50,20 @@ def wanted(
         ),
         schema,
     )
+
+
+def _check_resources(release: str, names: tuple[str, ...]) -> None:
+    """Refuse a resource type that the release does not have: every message would be refused. Raises `SchemaError`."""
+    from schemas.fhir import Release, UnknownFhirType
+    from schemas.fhir.catalogue import catalogue
+
+    if release not in {one.value for one in Release}:
+        return  # refused with the whole binding, which says what there is
+    for name in names:
+        try:
+            catalogue(Release(release)).descriptor_set(name)
+        except UnknownFhirType:
+            raise SchemaError(f"FHIR {release} has no resource type {name!r}") from None
 
 
 def _words(value: object) -> tuple[str, ...]:

@@ -302,12 +302,17 @@ def check(
 async def _fits(configuration: Configuration, pattern: str, path: Path, content_type: str) -> None:
     from medmesh.cli.schema_sources import content_type_of
     from schemas.registry.checks import compile_check
+    from schemas.registry.errors import SchemaError
+    from schemas.registry.models import Kind
 
     body = await asyncio.to_thread(path.read_bytes)
     async with _registry(configuration) as registry:
         binding = (await registry.read(pattern)).revision.binding
         closure = await registry.descriptors.get(binding.schema) if binding.schema else None
-    kind = content_type or content_type_of(path, body) or binding.content_types[0]
+    kind = content_type or content_type_of(path, body)
+    if not kind and binding.kind is Kind.HL7V2:
+        raise SchemaError(f"{path} holds no HL7 v2 message: no MSH was found")
+    kind = kind or binding.content_types[0]
     compile_check(binding, closure)(kind, body)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zoneinfo
 from enum import StrEnum
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,15 @@ def _writable(name: str) -> str:
     return name
 
 
+def _shipped(name: str) -> str:
+    maps = files("adapters.hl7v2").joinpath("maps")
+    if not maps.joinpath(name).is_dir():
+        known = ", ".join(sorted(one.name for one in maps.iterdir() if one.is_dir()))
+        raise ValueError(f"no layer {name!r} ships with medmesh; there are: {known}")
+    return name
+
+
+ShippedLayer = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$"), AfterValidator(_shipped)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Patterns = Annotated[tuple[SubjectPattern, ...], BeforeValidator(one_or_many)]
 
@@ -80,7 +90,7 @@ class ToFhirConfig(AdapterConfig):
         default="",
         description="Time zone (IANA) of times that carry none; empty: such times lose their time of day.",
     )
-    layers: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")], ...] = Field(
+    layers: tuple[ShippedLayer, ...] = Field(
         default=(), description="Layers of tables over `std`, of those that medmesh ships."
     )
     tables: Path | None = Field(
@@ -177,7 +187,7 @@ class FromFhirConfig(AdapterConfig):
         default="",
         description="Trigger event where no MessageHeader names one, e.g. A08; empty: such events are dead letters.",
     )
-    layers: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")], ...] = Field(
+    layers: tuple[ShippedLayer, ...] = Field(
         default=(), description="Layers of tables over `to-v2`, of those that medmesh ships."
     )
     tables: Path | None = Field(

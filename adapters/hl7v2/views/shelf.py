@@ -28,7 +28,7 @@ _PROOF_BYTES: Final = 32
 
 
 class LayerRefused(MeshError):
-    """What lies in the bucket was not written with the site's secret, or is damaged."""
+    """What lies in the bucket was not written with the site's secret, or is damaged, or was no text to begin with."""
 
     code = "layer_refused"
 
@@ -54,14 +54,14 @@ class Shelf:
         self._hash = keyed_hash(site_key)
 
     async def write(self, name: str, layer: Shelved) -> int:
-        """Write over the revision that `layer` names; returns the new one. Raises `WrongRevision`."""
+        """Write over the revision that `layer` names; returns the new one. Raises `WrongRevision`, `LayerRefused`."""
         body = zstandard.compress(
             json.dumps(
                 {
                     "author": layer.author,
                     "reason": layer.reason,
                     "at_ms": layer.at_ms,
-                    "files": {path: raw.decode() for path, raw in sorted(layer.files.items())},
+                    "files": {path: _text(path, raw) for path, raw in sorted(layer.files.items())},
                 }
             ).encode()
         )
@@ -109,6 +109,13 @@ class Shelf:
 
     def _proof(self, name: str, body: bytes) -> bytes:
         return self._hash.digest(b"map-layer.", name.encode(), b".", body)[:_PROOF_BYTES]
+
+
+def _text(path: str, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise LayerRefused(f"{path}: is no UTF-8 at byte {error.start}") from None
 
 
 __all__ = ["BUCKET", "HISTORY", "LayerRefused", "Shelf", "Shelved"]

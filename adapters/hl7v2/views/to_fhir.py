@@ -18,6 +18,7 @@ from adapters.hl7v2.views.review import review, without
 from adapters.hl7v2.views.shelf import BUCKET as SHELF_BUCKET
 from adapters.hl7v2.views.shelf import HISTORY, Shelf
 from adapters.hl7v2.views.tables import LiveTables
+from bus.envelope.types import NobodyMayRead
 from bus.events.protocol import (
     ConsumeSpec,
     Consumption,
@@ -194,6 +195,10 @@ class ToFhir:
         )
         try:
             await self._runtime.events.publish(view)
+        except NobodyMayRead:
+            # No service subscribes to it. To try again would hold up the patients of this lane for a minute, and end
+            # in a dead letter that nobody misses; `medmesh map replay` makes the view once somebody subscribes.
+            self._count("view_unread", f"{domain}.{what}")
         except SchemaRefused as refused:
             raise Rejected(
                 f"the view does not fit what its subject is bound to: {refused}"

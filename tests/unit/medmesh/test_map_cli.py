@@ -125,3 +125,42 @@ def test_a_broken_table_names_file_and_rule(here: Path) -> None:
     assert failed.exit_code == 1
     assert "pid.yaml" in failed.stderr
     assert "gender" in failed.stderr
+
+
+def test_what_could_not_be_read_shows_in_the_exit_code(here: Path) -> None:
+    (here / "notes.txt").write_text("no message")
+    for name in ("explain", "diff"):
+        assert run(name, "notes.txt").exit_code == 1
+        assert run(name, "notes.txt", "adt.hl7").exit_code == 6
+
+
+@pytest.mark.parametrize("name", ["run", "explain", "diff"])
+def test_a_folder_without_files_is_not_found(here: Path, name: str) -> None:
+    (here / "empty").mkdir()
+    failed = run(name, "empty")
+    assert failed.exit_code == 3
+    assert "holds no file" in failed.stderr
+
+
+@pytest.mark.parametrize("option", ["--charset", "--fallback"])
+def test_an_unknown_charset_is_refused(option: str) -> None:
+    failed = run("adt.hl7", option, "nonsense")
+    assert failed.exit_code == 1
+    assert "nonsense" in failed.stderr
+
+
+def test_a_table_in_a_wrong_place_is_not_passed_over(here: Path) -> None:
+    (here / "site" / "segments" / "pv1.yml").write_text("segment: PV1[Encounter]\n")
+    failed = run("adt.hl7", "--layer", "./site")
+    assert failed.exit_code == 1
+    assert "pv1.yml" in failed.stderr
+
+
+def test_an_explained_object_shows_no_value() -> None:
+    assert "= null" not in run("explain", "adt.hl7").stdout
+
+
+def test_the_counts_of_the_coverage_agree() -> None:
+    (counted,) = lines(run("coverage", "--json"))
+    assert counted["states"]["implemented"] == counted["implemented"]  # type: ignore[index]
+    assert counted["executable"] == counted["implemented"] + counted["missing"]  # type: ignore[operator]

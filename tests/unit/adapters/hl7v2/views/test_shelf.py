@@ -70,3 +70,8 @@ async def test_a_layer_of_one_adapter_is_none_of_another(shelf: Shelf, bucket: K
     await bucket.put("others", entry.value)
     with pytest.raises(LayerRefused):
         await shelf.read("others")
+
+
+async def test_bytes_that_are_no_text_are_refused_by_name(shelf: Shelf) -> None:
+    with pytest.raises(LayerRefused, match=r"segments/pid\.yaml"):
+        await shelf.write("views", layer({"segments/pid.yaml": b"\xff\xfe"}))

@@ -15,6 +15,7 @@ from adapters.contract import Condition
 from adapters.hl7v2.views.config import ToFhirConfig
 from adapters.hl7v2.views.shelf import BUCKET, Shelf, Shelved
 from adapters.hl7v2.views.to_fhir import FHIR_JSON, ToFhir
+from bus.envelope.types import NobodyMayRead
 from bus.events.protocol import NewEvent, Rejected
 from bus.telemetry.counters import Counters
 from bus.transport.memory import MemoryBroker
@@ -317,3 +318,21 @@ async def test_nothing_is_acknowledged_before_the_view_is_stored(ward: Ward) -> 
     ward.events.failure = Unavailable("away")
     with pytest.raises(Unavailable):
         await ward.view.view(ward.events.events[0])
+
+
+async def test_a_view_that_nobody_may_read_holds_up_nothing(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = ward.events.publish
+
+    async def refusing(event: NewEvent) -> object:
+        if ".order." in event.subject:
+            raise NobodyMayRead("no service may read it")
+        return await publish(event)
+
+    monkeypatch.setattr(ward.events, "publish", refusing)
+    await ward.send(order())
+    await ward.send(admission())
+    assert ward.events.dead_letters == []
+    assert ward.counters.get("view_unread") == 1
+    assert len(ward.views("patient.admitted")) == 1
