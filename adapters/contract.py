@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from bus.events.protocol import Events
+from bus.services.protocol import Offer
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import KeyValue
 from schemas.clock import Clock
@@ -71,6 +72,25 @@ class OpenRecords(Protocol):
         ...
 
 
+class Offered(Protocol):
+    """A service that runs here and is announced."""
+
+    async def drain(self, *, timeout_s: float = 10.0) -> object:
+        """Take no new calls, finish what is in hand, leave."""
+        ...
+
+
+class Serve(Protocol):
+    """Runs an adapter's service."""
+
+    async def __call__(self, offer: Offer) -> Offered:
+        """Announce one instance of `offer`, whose name is the adapter's own, and take calls.
+
+        The kind's `rights` must hold `bus.services.rights.service_rights`. Raises `ConfigurationError`, `Unavailable`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterRuntime:
     """What the runtime gives an adapter: the mesh in the name of its own service, time, chance, and where to count."""
@@ -89,6 +109,8 @@ class AdapterRuntime:
     processes of one adapter. The carrier reads it: no patient data, and nothing that is believed without a proof."""
     replicated: bool
     """Whether an event that is stored is also replicated to a second server."""
+    serve: Serve
+    """Offers methods that others call: for an adapter that owns something, as `fhir.store` owns resources."""
 
 
 class Adapter(Protocol):
@@ -131,6 +153,8 @@ __all__ = [
     "AdapterRuntime",
     "Condition",
     "Health",
+    "Offered",
     "OpenRecords",
     "Rights",
+    "Serve",
 ]

@@ -9,16 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import ByteSize, Field
 
-NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+from schemas.gateway import GatewaySection
+from schemas.section import NAME_PATTERN, Section
+
 Gibibytes: Final = 1 << 30
-
-
-class Section(BaseModel):
-    """A table of `mesh.toml`: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class MeshSection(Section):
@@ -193,6 +189,9 @@ class SiteConfig(Section):
     events: EventsSection = Field(
         default_factory=EventsSection, description="How events are stored."
     )
+    gateway: GatewaySection | None = Field(
+        default=None, description="The front door for systems that speak HTTP or gRPC."
+    )
     log: LogSection = Field(default_factory=LogSection, description="The program's own words.")
 
 
@@ -205,6 +204,5 @@ __all__ = [
     "NatsTls",
     "RetentionSection",
     "SchemasSection",
-    "Section",
     "SiteConfig",
 ]

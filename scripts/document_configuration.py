@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from adapters.fhir import CLIENT, RECEIVER
 from adapters.files import READER, WRITER
 from adapters.hl7v2 import FROM_FHIR, MLLP_CLIENT, MLLP_SERVER, TO_FHIR
+from medmesh.config.problems import model_in
 from schemas.config import SiteConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -77,8 +78,8 @@ def page() -> str:
     """The whole page."""
     lines = [HEAD]
     for name, field in SiteConfig.model_fields.items():
-        section = field.annotation
-        assert isinstance(section, type)
+        section = model_in(field.annotation)
+        assert section is not None
         lines += [
             f"## `[{name}]`",
             "",

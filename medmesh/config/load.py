@@ -40,9 +40,6 @@ from schemas.errors import ConfigurationError
 from schemas.subjects import SiteId
 
 DEFAULT_FILE = Path("mesh.toml")
-_LATER_SECTIONS = {
-    "gateway": "the gateway is not in this version of medmesh; remove the section [gateway]"
-}
 
 
 class ConfigurationMissing(ConfigurationError, LookupError):
@@ -125,8 +122,6 @@ def _site_config(layers: Layers, base: Path) -> SiteConfig | None:
     for name, value in layers.values.items():
         if name in SiteConfig.model_fields:
             tables[name] = value
-        elif name in _LATER_SECTIONS:
-            layers.problems.append(Problem(key=name, text=_LATER_SECTIONS[name]))
         elif name != "adapter":
             known = [*SiteConfig.model_fields, "adapter"]
             layers.problems.append(

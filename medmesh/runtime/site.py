@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from bus.transport.protocol import LinkState
 from bus.transport.server_log import Notice
 from medmesh.config import Configuration, ConfiguredAdapter
 from medmesh.listeners import taken_words
+from medmesh.runtime.calls import Calls
 from medmesh.runtime.connection import SiteConnection
 from medmesh.runtime.events import ReportEvent, RuntimeEvent
 from medmesh.runtime.metered import MeteredEvents
@@ -30,6 +32,8 @@ from schemas.errors import ConfigurationError, MeshError, Unavailable
 
 _LOOK_S = 1.0
 """How often conditions are compared, so that a change is reported."""
+_LEAVE_S = 2.0
+"""For calls that are still in work when everything stops."""
 _REGISTRY_S = 30.0
 """How often services that programs asked for are looked up."""
 
@@ -57,6 +61,10 @@ class MeshRuntime:
             counters=self.counters, owns_server=True, on_notice=self._notice,
         )  # fmt: skip
         self._services: Services | None = None
+        self._calls = Calls(
+            self._connection, connection_name=self._connection.name, clock=self.clock,
+            chance=self._chance, counters=self.counters,
+        )  # fmt: skip
         self._adapters: list[RunningAdapter] = []
         self._keeper: RetentionKeeper | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,6 +132,7 @@ class MeshRuntime:
                 if running.started and bool(running.configured.addresses) is has_listener
             ]
             await asyncio.gather(*(one.adapter.drain(timeout_s=left_s()) for one in group))
+        await self._calls.stop(timeout_s=left_s())
         drained = self._services is None or await self._services.drain(timeout_s=left_s())
         waiting = {one.name: one.meter.read().in_flight for one in self._adapters}
         fields = {
@@ -143,6 +152,8 @@ class MeshRuntime:
             with contextlib.suppress(MeshError):
                 await running.adapter.stop()
         self._adapters.clear()
+        with contextlib.suppress(MeshError):
+            await self._calls.stop(timeout_s=_LEAVE_S)
         if self._services is not None:
             await self._services.stop()
             self._services = None
@@ -188,6 +199,7 @@ class MeshRuntime:
             folder=folder,
             records=self._connection.transport.key_value,
             replicated=settings.nats.replicas > 1,
+            serve=functools.partial(self._calls.serve, service),
         )
         adapter = configured.kind.build(configured.config, runtime)
         return RunningAdapter(configured, service, meter, adapter)

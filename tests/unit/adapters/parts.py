@@ -7,8 +7,9 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from adapters.contract import AdapterRuntime, OpenRecords
+from adapters.contract import AdapterRuntime, Offered, OpenRecords, Serve
 from bus.events.protocol import Events, ReceivedEvent
+from bus.services.protocol import Offer
 from bus.telemetry.counters import Counters
 from bus.transport.memory import MemoryBroker
 from bus.transport.protocol import KeyValue
@@ -23,6 +24,10 @@ DEADLINE_S = 20.0
 
 async def no_records(bucket: str, *, history: int = 1) -> KeyValue:
     raise AssertionError(f"{bucket} was opened by an adapter that keeps nothing there ({history})")
+
+
+async def no_service(offer: Offer) -> Offered:
+    raise AssertionError(f"{offer.name} was offered by an adapter that serves nothing")
 
 
 def in_memory(broker: MemoryBroker | None = None) -> OpenRecords:
@@ -42,6 +47,7 @@ def runtime(
     clock: Clock | None = None,
     replicated: bool = False,
     records: OpenRecords | None = None,
+    serve: Serve = no_service,
 ) -> AdapterRuntime:
     return AdapterRuntime(
         site=SITE,
@@ -53,6 +59,7 @@ def runtime(
         folder=folder,
         records=records or no_records,
         replicated=replicated,
+        serve=serve,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from medmesh.config.problems import model_in
 from schemas.config import LimitsSection, NatsSection, SiteConfig
 
 
@@ -50,6 +51,6 @@ def test_a_value_out_of_range_or_an_unknown_key_is_refused(table: dict[str, obje
 def test_every_field_has_a_description_because_it_is_the_manual() -> None:
     for section in SiteConfig.model_fields.values():
         assert section.description
-        fields = getattr(section.annotation, "model_fields", {})
+        fields = getattr(model_in(section.annotation), "model_fields", {})
         assert fields
         assert all(info.description for info in fields.values())

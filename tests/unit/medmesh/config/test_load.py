@@ -79,7 +79,7 @@ NORTH = '[mesh]\nsite = "north"\n'
         ('[mesh]\nsit = "north"', ["mesh.sit: unknown key", 'did you mean "site"?']),
         ('[mesch]\nsite = "north"', ["mesch: unknown section", 'did you mean "mesh"?']),
         ('site = "north"', ["site: unknown section"]),
-        ('[gateway]\nlisten = "x:1"', ["gateway: the gateway is not in this version of medmesh"]),
+        ('[gateway]\nlisten = "x"', ["gateway.listen:"]),
         ("[nats]\nreplicas = 9", ["nats.replicas: 9 is not allowed; allowed: 1 to 5"]),
         ("[limits]\ndrain_s = -1", ["limits.drain_s: -1 is not allowed; allowed: 0.1 to 3600.0"]),
         ('[nats]\nservers = ["n1:4222"]', ['nats.servers[0]: "n1:4222" is not allowed']),

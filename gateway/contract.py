@@ -1,0 +1,78 @@
+"""What the gateway needs of the mesh, and what its parts need of each other. medmesh/runtime provides the first."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from adapters.contract import Health, OpenRecords
+from bus.catalogue import Catalogue
+from bus.events.protocol import Events
+from bus.flow.priority import Priority
+from bus.services.protocol import Response, Seen
+from bus.telemetry.counters import Counters
+from schemas.clock import Clock
+from schemas.subjects import SiteId
+
+Scope: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+Asgi: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""A raw ASGI application (ASGI 3)."""
+
+
+class Call(Protocol):
+    """Calls a service of the mesh in the gateway's name."""
+
+    async def __call__(
+        self,
+        service: str,
+        method: str,
+        body: bytes,
+        *,
+        type: str,
+        version: int = 1,
+        timeout_s: float = 5.0,
+        idempotent: bool = False,
+        call_id: bytes = b"",
+        priority: Priority = Priority.ROUTINE,
+        traceparent: str = "",
+    ) -> Response:
+        """The opened, verified answer. Cancelling it abandons the call.
+
+        Raises what `bus.services.caller.Caller.call` does: `NoInstance`, `Overloaded`, `DeadlineExceeded`, `CallFailed`
+        and its kin, `Unavailable`, `BadAnswer`, `PermissionRefused`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRuntime:
+    """The mesh in the gateway's own name, time, chance, and where to count and write."""
+
+    site: SiteId
+    site_key: bytes
+    """Secret of the site for partitions and keyed hashes of identifiers."""
+    events: Events
+    call: Call
+    services: Callable[[], Mapping[str, Sequence[Seen]]]
+    """Who runs now, from memory; answers at once."""
+    catalogue: Catalogue | None
+    """What subjects are bound to; None where `[schemas] check` is off."""
+    health: Callable[[], Mapping[str, Health]]
+    """Adapters of this process."""
+    is_connected: Callable[[], bool]
+    """Whether the carrier can be reached now."""
+    counters: Counters
+    clock: Clock
+    random: random.Random
+    folder: Path
+    """For files of the gateway's own (`<data>/gateway`)."""
+    records: OpenRecords
+    """Opens durable buckets that every gateway shares. The carrier reads them: no patient data, no secrets."""
+
+
+__all__ = ["Asgi", "Call", "GatewayRuntime", "Receive", "Scope", "Send"]
