@@ -49,13 +49,16 @@ def spot(field: int, repetition: int, component: int = 1, subcomponent: int = 1)
 class Scope:
     """A group: the segments from `first` to `last` are in it or in groups within."""
 
-    __slots__ = ("direct", "first", "last", "name", "parent", "unclaimed")
+    __slots__ = ("direct", "first", "last", "name", "near", "parent", "unclaimed")
 
     def __init__(self, name: str, parent: Scope | None, first: int) -> None:
         self.direct: dict[str, list[View]] = {}
         """The segments directly in it, by name."""
         self.unclaimed: dict[tuple[str, str], list[View]] = {}
         """By two names: segments of the first that no group within with one of the second has for itself."""
+        self.near: dict[tuple[str, str, bool], list[int]] = {}
+        """By a group within and a name (of segments, or of resources): indices of those that are in no repetition of
+        that group. Made when it is asked for."""
         self.name = name
         self.parent = parent
         self.first = first
@@ -301,26 +304,78 @@ class Env:
         )
 
     def nearest(self, view: View, name: str) -> View | None:
-        """The nearest segment of a name: in the group the last before, else the first after; else the group around."""
+        """The nearest segment of a name: in the group the last before, else the first after; else the group around.
+
+        Never one in another repetition of a group that the segment is in.
+        """
         found = self.views.get(name)
         if not found:
             return None
-        if len(found) == 1:
+        scope = view.scope
+        if len(found) == 1 and (found[0].scope is scope or found[0].scope.parent is None):
             return found[0]
-        return found[nearest_index(self.positions[name], view)]
+        index = nearest_index(
+            self.positions[name], view, (name, False), lambda one: found[one].scope
+        )
+        return None if index is None else found[index]
+
+    def nearest_entry(self, view: View, name: str) -> Entry | None:
+        """The nearest resource of a name in the message document, by the segment that it is made from."""
+        found = self.resources.get(name)
+        if not found:
+            return None
+        scope = view.scope
+        if len(found) == 1:
+            own = found[0].anchor.scope
+            if own is scope or own.parent is None:
+                return found[0]
+        index = nearest_index(
+            self.resource_positions[name], view, (name, True), lambda one: found[one].anchor.scope
+        )
+        return None if index is None else found[index]
 
 
-def nearest_index(positions: Sequence[int], view: View) -> int:
-    """The index of the position that is nearest to a segment, by its groups. `positions` rise and are not empty."""
-    scope: Scope | None = view.scope
+def nearest_index(
+    positions: Sequence[int],
+    view: View,
+    key: tuple[str, bool],
+    scope_of: Callable[[int], Scope],
+) -> int | None:
+    """The index of the position that is nearest to a segment, by its groups.
+
+    None when all that there are belong to other repetitions of its groups. `positions` rise; `scope_of` says where the
+    one with an index is, and `key` tells one list of positions from another.
+    """
+    scope = view.scope
     here = view.position
-    while scope is not None:
+    first = bisect_left(positions, scope.first)
+    end = bisect_right(positions, scope.last, first)
+    if first < end:
+        return max(first, bisect_right(positions, here, first, end) - 1)
+    while scope.parent is not None:
+        inner, scope = scope, scope.parent
         first = bisect_left(positions, scope.first)
         end = bisect_right(positions, scope.last, first)
-        if first < end:
-            return max(first, bisect_right(positions, here, first, end) - 1)
+        if first == end:
+            continue
+        chosen = scope.near.get((inner.name, *key))
+        if chosen is None:
+            chosen = scope.near[inner.name, *key] = [
+                one for one in range(first, end) if not _is_in(scope_of(one), inner.name, scope)
+            ]
+        if chosen:
+            after = bisect_right(chosen, here, key=positions.__getitem__)
+            return chosen[max(0, after - 1)]
+    return None
+
+
+def _is_in(scope: Scope | None, name: str, around: Scope) -> bool:
+    """Whether a group is, or is within, one of a name that stands directly in another."""
+    while scope is not None and scope is not around:
+        if scope.parent is around:
+            return scope.name == name
         scope = scope.parent
-    return 0
+    return False
 
 
 class Frame:

@@ -16,7 +16,6 @@ from adapters.hl7v2.mapping.frames import (
     below,
     is_valued,
     leaf,
-    nearest_index,
     spot,
 )
 from adapters.hl7v2.mapping.functions import TextFunction, ValueFunction
@@ -244,12 +243,7 @@ def emit_const(value: Json, target: Target, naming: Naming) -> Emit:
 
 def nearest_entry(frame: Frame, name: str, view: View) -> Entry | None:
     """The nearest resource of a name."""
-    found = frame.env.resources.get(name)
-    if not found:
-        return None
-    if len(found) == 1:
-        return found[0]
-    return found[nearest_index(frame.env.resource_positions[name], view)]
+    return frame.env.nearest_entry(view, name)
 
 
 def emit_ref(name: str, target: Target, naming: Naming) -> Emit:

@@ -53,3 +53,43 @@ def test_what_an_earlier_result_says_is_not_said_of_the_order() -> None:
     order = ("ORC|NW|1", "OBR|1|||A")
     prior = ("PID|1||9", "ORC|RE|OLD", "OBR|1|||B", "TQ1|||||||||R", "OBX|1|ST|X||Y")
     assert _identifiers("PID|1", *order, *prior) == [["1"]]
+
+
+_NEAR = b"""
+segment: OBR[Basic]
+rules:
+  - {id: code, from: OBR-4, to: code, as: CodeableConcept}
+  - {id: placer, from: ORC-2, to: "identifier[].value"}
+  - {id: patient, from: PID-1, to: "identifier[].value"}
+"""
+
+
+def _read(structure: str, segments: bytes, *lines: str, resource: str = "") -> list[list[str]]:
+    kind, event = structure.split("_")
+    text = f"""
+message: {structure}
+type: {kind}
+events: [{event}]
+resources:
+  - name: order
+    type: Basic
+    {resource or "from: OBR"}
+"""
+    if "documents" not in text:
+        text += '    documents: ["OBR[Basic]"]\n'
+    files = {"messages/one.yaml": text.encode(), "segments/one.yaml": segments}
+    mapper = compile_mapper(load_tables([Layer(name="std", files=files)]))
+    head = rf"MSH|^~\&|A|B|C|D|20260102||{kind}^{event}^{structure}|7|P|2.8.2"
+    message = Message.parse("\r".join((head, *lines)).encode())
+    found = mapper.map(message, MapContext(tenant="north")).resources
+    return [[one["value"] for one in each.get("identifier", [])] for each in found]  # type: ignore[index,union-attr,call-overload,misc]  # JSON
+
+
+def test_a_field_is_never_taken_from_another_order() -> None:
+    lines = ("PID|p", "ORC|RE|1", "OBR|1|||A", "OBX|1|ST|X||Y", "OBR|2|||B")
+    assert _read("ORU_R01", _NEAR, *lines) == [["1", "p"], ["p"]]
+
+
+def test_a_field_is_never_taken_from_another_patient() -> None:
+    lines = ("PID|p", "PV1|1", "ORC|RE|1", "OBR|1|||A", "PV1|2", "ORC|RE|2", "OBR|2|||B")
+    assert _read("ORU_R01", _NEAR, *lines) == [["1", "p"], ["2"]]
