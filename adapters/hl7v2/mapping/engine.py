@@ -182,8 +182,8 @@ class TableMapper:
         return pairs
 
     def _resource(self, env: Env, resource: ResourceProgram, entry: Entry) -> None:
-        for program, segment, where in resource.uses:
-            views: Sequence[View] = related(env, entry.anchor, segment, where)
+        for program, segment, where, outside in resource.uses:
+            views: Sequence[View] = related(env, entry.anchor, segment, where, outside)
             for view in views:
                 program.run(Frame(env, entry, view, entry.body))
 

@@ -138,9 +138,15 @@ def _uses(reader: Reader) -> tuple[Use, ...]:
         if isinstance(item, str):
             uses.append(Use(document=item))
             continue
-        one = Reader(item, f"{reader.where}: documents", {"document", "where"})
+        one = Reader(item, f"{reader.where}: documents", {"document", "where", "outside"})
         where = one.one_of("where", [place.value for place in Where]) or "group"
-        uses.append(Use(document=one.text("document", required=True), where=Where(where)))
+        uses.append(
+            Use(
+                document=one.text("document", required=True),
+                where=Where(where),
+                outside=frozenset(one.texts("outside")),
+            )
+        )
     return tuple(uses)
 
 

@@ -81,6 +81,8 @@ class Use:
 
     document: str
     where: Where = Where.GROUP
+    outside: frozenset[str] = frozenset()
+    """Groups whose segments are none of the resource's."""
 
 
 class Write(Enum):

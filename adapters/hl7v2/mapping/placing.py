@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from adapters.hl7v2.codec import Message
 from adapters.hl7v2.codec.segment import Segment
 from adapters.hl7v2.mapping.frames import Env, Scope, View
 from adapters.hl7v2.mapping.model import ResourceRule, Where
 from adapters.hl7v2.mapping.protocol import Issue
+
+_GOING_ON: Final = ("PD1", "PRT", "PV2", "TQ1", "TQ2", "CTD", "TCD", "RXR")
+"""Segments that have no notes of their own: a note behind them is on the segment that they go on with."""
 
 
 class GroupLike(Protocol):
@@ -86,19 +89,30 @@ def anchors(env: Env, rule: ResourceRule) -> list[View]:
     """The segments that a resource is made from, in the order of the message."""
     found: list[View] = []
     earlier: list[str] = []
-    for group, segment in rule.anchors:
+    claimed: set[int] = set()
+    last = len(rule.anchors) - 1
+    for number, (group, segment) in enumerate(rule.anchors):
         for view in env.views.get(segment, ()):
             if group and not _is_inside(view, group):
                 continue
             if rule.outside and any(_is_inside(view, one) for one in rule.outside):
                 continue
-            if any(_inside_group(env, view, name) for name in earlier):
+            if view.position in claimed or any(_inside_group(env, view, one) for one in earlier):
                 continue
             found.append(view)
         earlier.append(segment)
-    if len(rule.anchors) > 1:
+        if number < last:
+            _claim(env, segment, {name for _, name in rule.anchors[number + 1 :]}, claimed)
+    if last:
         found.sort(key=lambda view: view.position)
     return found[:1] if rule.once else found
+
+
+def _claim(env: Env, segment: str, names: set[str], claimed: set[int]) -> None:
+    """Add the positions of what belongs to segments of a name: it makes no resource of its own."""
+    for view in env.views.get(segment, ()):
+        for name in names - {segment}:
+            claimed.update(one.position for one in _inside_group(env, view, name))
 
 
 def _is_inside(view: View, group: str) -> bool:
@@ -110,8 +124,17 @@ def _is_inside(view: View, group: str) -> bool:
     return False
 
 
-def related(env: Env, anchor: View, name: str, where: Where) -> Sequence[View]:
-    """The segments of a name that belong to an anchor."""
+def related(
+    env: Env, anchor: View, name: str, where: Where, outside: frozenset[str] = frozenset()
+) -> Sequence[View]:
+    """The segments of a name that belong to an anchor, but for those in groups that are left out."""
+    found = _related(env, anchor, name, where)
+    if not outside:
+        return found
+    return [view for view in found if not any(_is_inside(view, one) for one in outside)]
+
+
+def _related(env: Env, anchor: View, name: str, where: Where) -> Sequence[View]:
     if name == anchor.name and where is not Where.MESSAGE:
         return (anchor,)
     found = env.views.get(name)
@@ -190,12 +213,25 @@ def _position(view: View) -> int:
 
 
 def _following(env: Env, anchor: View, found: Sequence[View]) -> Sequence[View]:
+    """Those that follow directly, or behind segments that only go on with what the anchor says."""
+    positions = env.positions[found[0].name]
+    at = bisect_left(positions, anchor.position + 1)
+    going_on = [env.positions[name] for name in _GOING_ON if name in env.positions]
+    chosen: list[View] = []
     wanted = anchor.position + 1
-    start = end = bisect_left(env.positions[found[0].name], wanted)
-    while end < len(found) and found[end].position == wanted:
-        end += 1
+    while at < len(found):
+        if positions[at] == wanted:
+            chosen.append(found[at])
+            at += 1
+        elif not any(_holds(one, wanted) for one in going_on):
+            break
         wanted += 1
-    return found[start:end]
+    return chosen
+
+
+def _holds(positions: Sequence[int], wanted: int) -> bool:
+    at = bisect_left(positions, wanted)
+    return at < len(positions) and positions[at] == wanted
 
 
 __all__ = ["GroupLike", "ReadingLike", "StructureReader", "anchors", "place", "related"]

@@ -35,8 +35,8 @@ class ResourceProgram:
     """One resource, compiled."""
 
     rule: ResourceRule
-    uses: tuple[tuple[Program, str, Where], ...]
-    """Program, segment, and which of these segments."""
+    uses: tuple[tuple[Program, str, Where, frozenset[str]], ...]
+    """Program, segment, which of these segments, and the groups in which they are none of it."""
     refs: tuple[Ref, ...]
     when: Test | None
     identity: tuple[Read, ...]
@@ -159,7 +159,7 @@ def _resource(
     for use in rule.uses:
         filler = compiler.segment(use.document, f"{where}: documents")
         _expect_target(filler, rule.type, f"{where}: documents: {use.document}")
-        uses.append((filler, filler.document.source, use.where))
+        uses.append((filler, filler.document.source, use.where, use.outside))
     names = compiler.resource_names
     if rule.parent and rule.parent not in names:
         raise TablesError(

@@ -93,3 +93,42 @@ def test_a_field_is_never_taken_from_another_order() -> None:
 def test_a_field_is_never_taken_from_another_patient() -> None:
     lines = ("PID|p", "PV1|1", "ORC|RE|1", "OBR|1|||A", "PV1|2", "ORC|RE|2", "OBR|2|||B")
     assert _read("ORU_R01", _NEAR, *lines) == [["1", "p"], ["2"]]
+
+
+_NOTES = b"""
+segment: OBR[Basic]
+rules:
+  - {id: code, from: OBR-4, to: code, as: CodeableConcept}
+---
+segment: ORC[Basic]
+rules:
+  - {id: placer, from: ORC-2, to: "identifier[].value"}
+---
+segment: NTE[Basic]
+rules:
+  - {id: note, from: NTE-3, to: "identifier[].value"}
+---
+segment: OBX[Basic]
+rules:
+  - {id: value, from: OBX-5, to: "identifier[].value"}
+"""
+
+
+def test_an_order_control_within_the_group_of_a_request_makes_no_order_of_its_own() -> None:
+    lines = ("SPM|1", "OBR|1|||A", "ORC|RE|1", "OBR|2|||B", "ORC|RE|2")
+    resource = 'from: [OBR, ORC]\n    documents: ["OBR[Basic]", "ORC[Basic]"]\n'
+    assert _read("OUL_R22", _NOTES, *lines, resource=resource) == [["1"], ["2"]]
+
+
+def test_a_note_behind_the_timing_of_a_request_is_on_the_request() -> None:
+    lines = ("PID|1", "OBR|1|||A", "NTE|1||a", "TQ1|1", "NTE|2||b", "OBX|1", "NTE|1||c")
+    resource = 'from: OBR\n    documents: ["OBR[Basic]", {document: "NTE[Basic]", where: after}]\n'
+    assert _read("ORU_R01", _NOTES, *lines, resource=resource) == [["a", "b"]]
+
+
+def test_a_document_leaves_out_the_groups_that_it_names() -> None:
+    lines = ("PID|1", "OBR|1|||A", "OBX|1|ST|X||a", "SPM|1", "OBX|1|ST|X||b")
+    resource = (
+        'from: OBR\n    documents: ["OBR[Basic]", {document: "OBX[Basic]", outside: [SPECIMEN]}]\n'
+    )
+    assert _read("ORU_R01", _NOTES, *lines, resource=resource) == [["a"]]
