@@ -49,6 +49,8 @@ class Node:
     """By segment name: groups that have it anywhere within."""
     heads: frozenset[str]
     """Segments that open this group: everything up to the first that must be there."""
+    needs: str = ""
+    """Of a group that may be missing and begins with a segment: the next segment directly in it that must be there."""
 
 
 class Grammar:
@@ -90,7 +92,13 @@ def _shipped() -> Grammar:
     return Grammar(json.loads(text))
 
 
-def _compile(name: str, raw: list[Any], *, repeats: bool) -> Node:
+def _needed(raw: list[Any]) -> str:
+    """The first segment that must be there."""
+    texts = (one for one in raw if isinstance(one, str) and one[-1] not in _OPTIONAL)
+    return next(texts, "").rstrip("+")
+
+
+def _compile(name: str, raw: list[Any], *, repeats: bool, is_optional: bool = False) -> Node:
     children: list[Node | str] = []
     repeating: list[bool] = []
     starts: dict[str, list[int]] = {}
@@ -103,7 +111,12 @@ def _compile(name: str, raw: list[Any], *, repeats: bool) -> Node:
         repeating.append(bool(mark) and mark in _REPEATS)
         child: Node | str
         if isinstance(one, list):
-            child = _compile(text.rstrip("?*+"), one[1:], repeats=repeating[-1])
+            child = _compile(
+                text.rstrip("?*+"),
+                one[1:],
+                repeats=repeating[-1],
+                is_optional=bool(mark) and mark in _OPTIONAL,
+            )
             opening = child.heads
             for inside in (*child.starts, *child.holds):
                 holds.setdefault(inside, [])
@@ -119,6 +132,7 @@ def _compile(name: str, raw: list[Any], *, repeats: bool) -> Node:
             heads |= opening
         is_open = is_open and bool(mark) and mark in _OPTIONAL
     return Node(
+        needs=_needed(raw[1:]) if is_optional and raw and isinstance(raw[0], str) else "",
         name=name,
         repeats=repeats,
         children=tuple(children),

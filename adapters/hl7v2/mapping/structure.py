@@ -104,10 +104,18 @@ class _Placer:
         self._stack = [_Open(node)]
         self._issues = issues
         self._counts: dict[str, int] = {}
+        self._names: list[str] = []
+        self._at = 0
+        """The number of the segment that is being placed."""
+        self._looked: dict[int, tuple[int, bool]] = {}
+        """By identity of a group's node: up to which segment its need was looked for, and whether it was there."""
 
     def run(self, message: Message) -> Group:
-        for segment in message.segments():
+        segments = list(message.segments())
+        self._names = [one.name for one in segments]
+        for at, segment in enumerate(segments):
             name = segment.name
+            self._at = at
             self._counts[name] = self._counts.get(name, 0) + 1
             if not self._stack[0].node.children:
                 self._stack[0].group.items.append(segment)
@@ -119,7 +127,7 @@ class _Placer:
 
     def _place(self, segment: Segment) -> None:
         name = segment.name
-        if self._opens(name) or self._is_within(name):
+        if self._opens(name) or self._opens(name, also_lacking=True) or self._is_within(name):
             pass
         elif self._is_behind(name):
             self._tell(name, "stands later than the structure has it")
@@ -127,12 +135,15 @@ class _Placer:
             self._tell(name, "is not part of the structure here")
         self._stack[-1].group.items.append(segment)
 
-    def _opens(self, name: str) -> bool:
-        """The next place that takes the segment: in the group that is open, else in a repetition of it, else around."""
+    def _opens(self, name: str, *, also_lacking: bool = False) -> bool:
+        """The next place that takes the segment: in the group that is open, else in a repetition of it, else around.
+
+        A group that may be missing is opened only if what it must have comes too, or by `also_lacking`.
+        """
         for depth in range(len(self._stack) - 1, -1, -1):
             here = self._stack[depth]
             for child in here.node.starts.get(name, ()):
-                if here.allows(child):
+                if here.allows(child) and (also_lacking or self._has_need(here, child, name)):
                     del self._stack[depth + 1 :]
                     self._enter(here, child, name)
                     return True
@@ -141,6 +152,25 @@ class _Placer:
                 self._descend(here.node, name)
                 return True
         return False
+
+    def _has_need(self, here: _Open, child: int, name: str) -> bool:
+        """Whether what a group must have follows its first segment, with nothing between that is not of the group."""
+        node = here.node.children[child]
+        if isinstance(node, str) or not node.needs:
+            return True
+        until, found = self._looked.get(id(node), (-1, False))
+        if until <= self._at:
+            repeats = node.repeating[0]
+            until = self._at + 1
+            while until < len(self._names):
+                following = self._names[until]
+                is_of_it = following in node.starts or following in node.holds
+                if following == node.needs or not is_of_it or (following == name and not repeats):
+                    break
+                until += 1
+            found = until < len(self._names) and self._names[until] == node.needs
+            self._looked[id(node)] = (until, found)
+        return found
 
     def _is_within(self, name: str) -> bool:
         """A group ahead that has the segment somewhere: what should stand before it there is missing."""

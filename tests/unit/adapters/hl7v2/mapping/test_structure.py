@@ -140,3 +140,29 @@ def test_many_segments_cost_in_proportion() -> None:
     reading = STRUCTURES.read(message("ORU^R01", "PID", "OBR", *["OBX", "NTE"] * 5000))
     order = reading.root.groups("PATIENT_RESULT")[0].groups("ORDER_OBSERVATION")[0]
     assert len(order.items) == 5001
+
+
+def test_results_behind_an_order_control_are_no_document_unless_one_follows() -> None:
+    results = ["SPM", "OBR", "ORC", "OBX", "OBX", "NTE"]
+    reading = STRUCTURES.read(message("OUL^R22^OUL_R22", *results))
+    assert reading.issues == ()
+    order = reading.root.groups("SPECIMEN")[0].groups("ORDER")[0]
+    assert shape(order) == [
+        "OBR",
+        ["COMMON_ORDER", "ORC"],
+        ["RESULT", "OBX"],
+        ["RESULT", "OBX", "NTE"],
+    ]
+    reading = STRUCTURES.read(message("OUL^R22^OUL_R22", "SPM", "OBR", "ORC", "OBX", "TXA", "OBX"))
+    order = reading.root.groups("SPECIMEN")[0].groups("ORDER")[0]
+    assert shape(order) == [
+        "OBR",
+        ["COMMON_ORDER", "ORC", ["ORDER_DOCUMENT", "OBX", "TXA"]],
+        ["RESULT", "OBX"],
+    ]
+
+
+def test_a_group_without_what_it_must_have_is_opened_where_nothing_else_takes_its_segment() -> None:
+    reading = STRUCTURES.read(message("RDE^O11^RDE_O11", "PID", "ORC", "RXO", "RXE", "RXR"))
+    order = reading.root.groups("ORDER")[0]
+    assert shape(order) == ["ORC", ["ORDER_DETAIL", "RXO"], "RXE", "RXR"]
