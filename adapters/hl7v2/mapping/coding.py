@@ -64,14 +64,21 @@ def plain_coding(text: str, system: str) -> dict[str, Json]:
 
 
 def replace_coding(
-    value: dict[str, Json], coded: Coded, target: str, *, keeps_original: bool
+    value: dict[str, Json], coded: Coded, target: str, text: str, *, keeps_original: bool
 ) -> dict[str, Json]:
-    """Put a row's coding in place of the first of a `CodeableConcept`, or in place of a `Coding`."""
+    """Put a row's coding in place of that of a code in a `CodeableConcept`, or in place of a `Coding`.
+
+    It comes first: it is the one that receivers know.
+    """
     if target == "Coding":
         return coding_of(coded)
-    codings = cast("list[Json]", value.get("coding") or [])
-    first, *others = codings or [None]
-    old = first if isinstance(first, dict) else {}
+    codings = [one for one in cast("list[Json]", value.get("coding") or []) if one]
+    at = next(
+        (i for i, one in enumerate(codings) if isinstance(one, dict) and one.get("code") == text), 0
+    )
+    found = codings[at] if codings else None
+    old = found if isinstance(found, dict) else {}
+    others = codings[:at] + codings[at + 1 :]
     kept = [old] if keeps_original and old else []
     made: dict[str, Json] = {"coding": [coding_of(coded), *kept, *others]}
     if "text" in value:

@@ -19,8 +19,8 @@ from adapters.hl7v2.mapping.functions import CODED, FUNCTIONS, Function, TextFun
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.targets import VALUE
 
-_OF_FIRST_CODING: Final = (2, 3, 7)
-"""Components of a CWE that say more of its first code: display, system, its version."""
+_OF_CODING: Final = {1: (2, 3, 7), 4: (5, 6, 8), 10: (11, 12, 13)}
+"""Components of a CWE that hold a code, and those that say more of it: display, system, its version."""
 Remembered = tuple[Json, frozenset[int]]
 """A value, and the spots that are in it."""
 Run = Callable[[Frame], None]
@@ -146,7 +146,9 @@ def _replaced(
 ) -> dict[str, Json] | None:
     """A coded value with the row of its first code in the coding's place; `before` was read before."""
     out = frame.out
-    text = leaf(frame.parts or [], 1, 1)
+    frame.source = None  # an issue is about the value, not about what was read of it last
+    component = _component_with_row(lookup, target, frame)
+    text = leaf(frame.parts or [], component, 1)
     if not text:
         return out
     coded = lookup.find(text, frame)
@@ -155,12 +157,12 @@ def _replaced(
             frame.view.read = before
         return None
     if not is_kept(coded):
-        made = replace_coding(out, coded, target, keeps_original=lookup.keeps_original)
-        frame.took()
+        made = replace_coding(out, coded, target, text, keeps_original=lookup.keeps_original)
+        frame.took(component)
         if not lookup.keeps_original:
-            _give_back(frame, made, before)
+            _give_back(frame, made, before, component)
         if frame.env.origins is not None:
-            _note_replaced(frame, lookup, made, target)
+            _note_replaced(frame, lookup, made, target, component)
         return made
     if target == "CodeableConcept" and out and "text" not in out:
         codings = out.get("coding")
@@ -170,16 +172,27 @@ def _replaced(
     return out
 
 
-def _give_back(frame: Frame, made: dict[str, Json], before: set[int]) -> None:
+def _component_with_row(lookup: Lookup, target: str, frame: Frame) -> int:
+    """Which code of a coded value a table knows: its first, else an alternate one; without any the first."""
+    if target == "CodeableConcept":
+        for component in _OF_CODING:
+            if leaf(frame.parts or [], component, 1) in lookup.table.rows:
+                return component
+    return 1
+
+
+def _give_back(frame: Frame, made: dict[str, Json], before: set[int], code: int) -> None:
     """What only the coding said that gave way is in nothing that is made."""
-    for component in _OF_FIRST_CODING:
+    for component in _OF_CODING[code]:
         text = leaf(frame.parts or [], component, 1)
         place = frame.at + component * frame.unit + 1
         if text and place not in before and made.get("text") != text:
             frame.view.read.discard(place)
 
 
-def _note_replaced(frame: Frame, lookup: Lookup, made: dict[str, Json], target: str) -> None:
+def _note_replaced(
+    frame: Frame, lookup: Lookup, made: dict[str, Json], target: str, component: int
+) -> None:
     """Origins of what stands in a coding's place."""
     origins = frame.env.origins
     if origins is None:
@@ -187,10 +200,10 @@ def _note_replaced(frame: Frame, lookup: Lookup, made: dict[str, Json], target: 
     codings = made.get("coding")
     coding = made if target == "Coding" else codings[0] if isinstance(codings, list) else None
     if isinstance(coding, dict):
-        place = f"{frame.address}.1" if frame.unit else frame.address
+        place = f"{frame.address}.{component}" if frame.unit else frame.address
         origins.append((coding, "code", coding.get("code"), lookup.rule, lookup.layer, place))
     if "text" in made and frame.unit:
-        place = f"{frame.address}.2"
+        place = f"{frame.address}.{_OF_CODING[component][0]}"
         origins.append((made, "text", made["text"], lookup.rule, lookup.layer, place))
 
 
