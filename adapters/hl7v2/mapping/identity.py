@@ -18,6 +18,22 @@ _AUTHORITY: Final = "authority:"
 _PARAMETER: Final = "parameter."
 _MRN_AUTHORITY: Final = "authority:parameter.mrn_authority"
 
+_ACTS: Final = frozenset(
+    [
+        "ChargeItem",
+        "DiagnosticReport",
+        "Immunization",
+        "MedicationAdministration",
+        "MedicationDispense",
+        "MedicationRequest",
+        "Observation",
+        "Procedure",
+        "ServiceRequest",
+    ]
+)
+"""What a message tells segment by segment: two segments are two of them, also where one number stands in both, as with
+the panels of one order. A person, a place or a thing that is named twice is one."""
+
 
 @lru_cache(maxsize=64)
 def _namespace(tenant: str) -> bytes:
@@ -40,6 +56,8 @@ class Identities:
         self._env = env
         self._targets = {id(reference): target for reference, target, _ in env.links}
         self._owned: dict[int, list[tuple[dict[str, Json], Entry]]] = {}
+        self._acts: dict[str, list[Entry]] = {}
+        """By id: the acts of one name that would have it; the first has it."""
         for reference, target, owner in env.links:
             self._owned.setdefault(id(owner), []).append((reference, target))
 
@@ -55,7 +73,26 @@ class Identities:
         if not entry.id:
             entry.id = _IN_PROGRESS
             entry.id = self._made(entry)
+            if entry.type in _ACTS and not entry.is_created:
+                self._set_apart(entry)
         return entry.id
+
+    def _set_apart(self, entry: Entry) -> None:
+        """Give an act whose id another segment's has an id of its own."""
+        same = self._acts.setdefault(entry.id, [])
+        same.append(entry)
+        if len(same) == 1 or same[0].name != entry.name:
+            return
+        program = cast("ResourceProgram", entry.rule)
+        texts = self._identity(entry, program) if entry.key is not None else []
+        tenant, first = self._env.context.tenant, entry.id
+        entry.id = stable_id(tenant, entry.type, "apart", first, *texts)
+        again = self._acts.setdefault(entry.id, [])
+        again.append(entry)
+        if len(again) > 1 or not any(texts):
+            entry.id = stable_id(tenant, entry.type, "again", first, *texts, str(len(again)))
+        # a number that several have finds none of them
+        same[0].key = entry.key = None
 
     def _made(self, entry: Entry) -> str:
         tenant = self._env.context.tenant
