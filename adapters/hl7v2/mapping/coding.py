@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, cast
 
-from adapters.hl7v2.mapping.frames import Frame
+from adapters.hl7v2.mapping.frames import Frame, Naming
 from adapters.hl7v2.mapping.model import Coded, CodeTable, Unmapped
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 
@@ -18,8 +18,7 @@ class Lookup:
 
     table: CodeTable
     unmapped: Unmapped
-    rule: str
-    layer: str = ""
+    naming: Naming
     keeps_original: bool = False
 
     def find(self, text: str, frame: Frame, *, is_quiet: bool = False) -> Coded | None:
@@ -34,7 +33,7 @@ class Lookup:
             Severity.ERROR if failed else Severity.WARNING,
             IssueCode.UNMAPPED_CODE,
             frame.address,
-            rule=self.rule,
+            rule=self.naming.rule,
             table=self.table.name,
         )
         if self.unmapped is Unmapped.KEEP:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from adapters.hl7v2.mapping import emitting
 from adapters.hl7v2.mapping.coding import Lookup
 from adapters.hl7v2.mapping.conditions import (
     FramePaths,
@@ -16,7 +17,7 @@ from adapters.hl7v2.mapping.conditions import (
 )
 from adapters.hl7v2.mapping.constants import check_constant
 from adapters.hl7v2.mapping.errors import TablesError, nearest
-from adapters.hl7v2.mapping.frames import Frame, Step
+from adapters.hl7v2.mapping.frames import Frame, Naming, Step
 from adapters.hl7v2.mapping.functions import CODED, FUNCTIONS
 from adapters.hl7v2.mapping.makers import (
     Maker,
@@ -26,8 +27,6 @@ from adapters.hl7v2.mapping.makers import (
 )
 from adapters.hl7v2.mapping.model import Document, Rule, Tables
 from adapters.hl7v2.mapping.rules import (
-    Emit,
-    Naming,
     always,
     compile_read,
     each,
@@ -38,12 +37,10 @@ from adapters.hl7v2.mapping.rules import (
     maker_emit,
     with_default,
     write_reference,
-    write_value,
 )
 from adapters.hl7v2.mapping.shapes import PRIMITIVES, QUANTITIES, Shapes
-from adapters.hl7v2.mapping.shortcuts import Plain, constant_shortcut, shortcut
 from adapters.hl7v2.mapping.sources import Kind, Source, parse_source
-from adapters.hl7v2.mapping.targets import THIS, Target, compile_target, copied
+from adapters.hl7v2.mapping.targets import THIS, Target, compile_target
 
 _CODED_TYPES: Final = frozenset({"CE", "CF", "CNE", "CWE", "ID", "IS"})
 _ZONED: Final = frozenset({"dateTime", "instant"})
@@ -64,8 +61,9 @@ class Program:
         "_field",
         "_is_segment",
         "_known",
+        "_made",
+        "_makers",
         "_needs",
-        "_steps",
         "_wants",
         "document",
         "is_closed",
@@ -74,7 +72,7 @@ class Program:
     def __init__(
         self,
         document: Document,
-        steps: Sequence[Step],
+        makers: Sequence[Callable[[], Step]],
         needs: Sequence[frozenset[str] | None],
         wants: Sequence[Wants],
         field: int,
@@ -85,7 +83,9 @@ class Program:
         self.is_closed = is_closed
         """Whether what it makes depends on the value alone: not on other segments, settings, zones, resources."""
         self._is_segment = document.is_segment
-        self._steps = tuple(steps)
+        self._makers = tuple(makers)
+        self._made: list[Step | None] = [None] * len(self._makers)
+        """The rules' steps, each made when it is first needed."""
         self._needs = tuple(needs)
         """For each step the values of the field of which one must be there; None when it does not matter."""
         self._wants = tuple(wants)
@@ -113,10 +113,10 @@ class Program:
     def _chosen(self, shape: bytes, value: str | None) -> tuple[Step, ...]:
         start = 0 if self._is_segment else 1
         valued = {i for i, is_valued in enumerate(shape, start) if is_valued}
-        rules = zip(self._steps, self._needs, self._wants, strict=True)
+        rules = zip(self._needs, self._wants, strict=True)
         found = tuple(
-            step
-            for step, need, wants in rules
+            self._step(i)
+            for i, (need, wants) in enumerate(rules)
             if (need is None or value is None or value in need)
             and all(not valued.isdisjoint(one) for one in wants)
         )
@@ -125,6 +125,12 @@ class Program:
         if value is None or len(value) <= _SHORT:
             self._known[shape, value] = found
         return found
+
+    def _step(self, number: int) -> Step:
+        step = self._made[number]
+        if step is None:
+            step = self._made[number] = self._makers[number]()
+        return step
 
 
 class Compiler:
@@ -187,7 +193,7 @@ class _DocumentCompiler:
                 f"{document.place}: {document.name}: no type {document.target!r}{hint}"
             )
         rules = list(document.rules.values())
-        steps = [self._rule(rule) for rule in rules]
+        makers = [self._rule(rule) for rule in rules]
         path = self._switch(rules)
         field = parse_source(path, "").field if path else 0
         needs = [
@@ -195,7 +201,7 @@ class _DocumentCompiler:
         ]
         return Program(
             document,
-            steps,
+            makers,
             needs,
             [self._wants(rule) for rule in rules],
             field,
@@ -237,7 +243,8 @@ class _DocumentCompiler:
         path, count = paths.most_common(1)[0] if paths else ("", 0)
         return path if count >= _SWITCH_FROM else ""
 
-    def _rule(self, rule: Rule) -> Step:
+    def _rule(self, rule: Rule) -> Callable[[], Step]:
+        """Check a rule; returns what makes its step."""
         where = f"{rule.place}: {self._document.name}: rule {rule.id}"
         target = compile_target(rule.to, self._document.target, self._shapes, where)
         self._check_place(target, where)
@@ -248,62 +255,72 @@ class _DocumentCompiler:
         test, paths = compile_condition(rule.when, where) if rule.when else (None, None)
         if paths is not None:
             self._note_condition(paths)
+        segment = self._document.source if self._document.is_segment else ""
         if not sources:
-            act = self._plain(rule, target, naming, where)
-            return always(act) if test is None else guarded(test, act)
+            return self._plain(rule, target, naming, test, where)
         is_each = paths is not None and paths.is_relative and self._document.is_segment
-        return self._sourced(rule, target, sources, naming, test, is_each, where)
-
-    def _sourced(
-        self, rule: Rule, target: Target, sources: list[Source], naming: Naming, test: Test | None,
-        is_each: bool, where: str,
-    ) -> Step:  # fmt: skip
-        maker, emit = self._emit(rule, target, naming, where)
-        takes_all = maker is not None and maker.takes_all
-        segment = self._document.source
-        compiled = [compile_read(one, segment) for one in sources]
-        if test is not None and is_each:
-            act, test = each_when(compiled, emit, test), None
-        else:
-            act = each(compiled, emit, first_only=takes_all)
-        if rule.default is not None:
-            self._check_constant(rule.default, target, f"{where}: default")
-            act = with_default(act, rule.default, target, naming)
-        step = always(act) if test is None else guarded(test, act)
-        if is_each or rule.default is not None or len(sources) > 1 or rule.ref:
-            return step
-        plain = Plain(source=sources[0], target=target, naming=naming, test=test, general=step)
-        if maker is None:
-            return constant_shortcut(plain, rule.const) or step
-        return shortcut(plain, maker, segment) or step
-
-    def _plain(
-        self, rule: Rule, target: Target, naming: Naming, where: str
-    ) -> Callable[[Frame], object]:
         if rule.ref:
             self._check_reference(rule, target, where)
-            name = rule.ref
-            return lambda frame: write_reference(frame, name, target, (), naming, None)
-        constant = rule.const
-        self._check_constant(constant, target, f"{where}: const")
-        if isinstance(constant, dict | list):
-            return lambda frame: write_value(frame, target, copied(constant), (), naming, None)
-        return lambda frame: write_value(frame, target, constant, (), naming, None)
+        maker = (
+            None if rule.const is not None or rule.ref else self._maker(rule, target, naming, where)
+        )
+        self._check_given(rule, target, maker, where)
+        is_plain = len(sources) == 1 and rule.default is None and not rule.ref
+        if is_plain and sources[0].kind is not Kind.PARAMETER and not (maker and maker.takes_all):
+            return emitting.Rule(
+                segment=segment, target=target, naming=naming, source=sources[0], maker=maker,
+                const=rule.const, test=test, is_each=is_each,
+            ).made  # fmt: skip
+        return lambda: self._general(rule, target, sources, naming, maker, test, is_each=is_each)
 
-    def _emit(
-        self, rule: Rule, target: Target, naming: Naming, where: str
-    ) -> tuple[Maker | None, Emit]:
+    def _check_given(self, rule: Rule, target: Target, maker: Maker | None, where: str) -> None:
+        """Check what a rule gives: its constant, its default, or the types of its maker."""
         if rule.const is not None:
             self._check_constant(rule.const, target, f"{where}: const")
-            return None, emit_const(rule.const, target, naming)
-        if rule.ref:
-            self._check_reference(rule, target, where)
-            return None, emit_ref(rule.ref, target, naming)
-        maker = self._maker(rule, target, naming, where)
+        if rule.default is not None:
+            self._check_constant(rule.default, target, f"{where}: default")
+        if maker is None:
+            return
         self._note_risk(rule, target)
         if not rule.create:
             self._check_type(maker, target, rule, where)
-        return maker, maker_emit(maker, target, naming)
+
+    def _general(
+        self, rule: Rule, target: Target, sources: list[Source], naming: Naming, maker: Maker | None,
+        test: Test | None, *, is_each: bool,
+    ) -> Step:  # fmt: skip
+        """The step of a rule of several sources, with a default, of a setting or to a resource."""
+        if maker is not None:
+            emit = maker_emit(maker, target, naming)
+        elif rule.ref:
+            emit = emit_ref(rule.ref, target, naming)
+        else:
+            emit = emit_const(rule.const, target, naming)
+        compiled = [compile_read(one, self._document.source) for one in sources]
+        if test is not None and is_each:
+            act, test = each_when(compiled, emit, test), None
+        else:
+            act = each(compiled, emit, first_only=maker is not None and maker.takes_all)
+        if rule.default is not None:
+            act = with_default(act, rule.default, target, naming)
+        return always(act) if test is None else guarded(test, act)
+
+    def _plain(
+        self, rule: Rule, target: Target, naming: Naming, test: Test | None, where: str
+    ) -> Callable[[], Step]:
+        """A rule without a source: a reference or a constant."""
+        if not rule.ref:
+            self._check_constant(rule.const, target, f"{where}: const")
+            return emitting.Rule(
+                segment="", target=target, naming=naming, const=rule.const, test=test
+            ).made
+        self._check_reference(rule, target, where)
+        name = rule.ref
+
+        def act(frame: Frame) -> bool:
+            return write_reference(frame, name, target, (), naming, frame.view, 0)
+
+        return lambda: always(act) if test is None else guarded(test, act)
 
     def _maker(self, rule: Rule, target: Target, naming: Naming, where: str) -> Maker:
         name = rule.maker or target.type
@@ -345,8 +362,7 @@ class _DocumentCompiler:
         return Lookup(
             table=table,
             unmapped=rule.unmapped or table.unmapped,
-            rule=naming.rule,
-            layer=naming.layer,
+            naming=naming,
             keeps_original=rule.original,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import cast
 
@@ -11,10 +10,10 @@ from adapters.hl7v2.codec import CharsetError, Message
 from adapters.hl7v2.mapping.bundles import make_bundle
 from adapters.hl7v2.mapping.coverage import Coverage
 from adapters.hl7v2.mapping.finishing import finish, paths_of
-from adapters.hl7v2.mapping.frames import Entry, Env, Frame, View, leaf
+from adapters.hl7v2.mapping.frames import Entry, Env, Frame, View, leaf, place_address
 from adapters.hl7v2.mapping.identity import stable_id
 from adapters.hl7v2.mapping.loading import load_tables
-from adapters.hl7v2.mapping.losses import Reasons, give_back, moved
+from adapters.hl7v2.mapping.losses import Reasons, give_back, is_there, moved
 from adapters.hl7v2.mapping.makers import linked
 from adapters.hl7v2.mapping.model import Tables
 from adapters.hl7v2.mapping.placing import StructureReader, anchors, place, related
@@ -77,7 +76,7 @@ class TableMapper:
         """Map one message as far as it goes. Never raises on content: what cannot be mapped is an issue."""
         env = Env(message, context)
         done = self._run(env)
-        lost = self._losses(env, done)
+        lost = self._losses(env)
         self._coverage.report(env, self._known_segments, lost)
         return Mapped(
             resources=tuple(entry.body for entry in done.entries),
@@ -116,15 +115,11 @@ class TableMapper:
             env.issue(Severity.ERROR, IssueCode.STRUCTURE, "MSH", detail=code)
         return done
 
-    def _losses(self, env: Env, done: _Done) -> Reasons:
+    def _losses(self, env: Env) -> Reasons:
         """Why leaves that were read are not given out; {} where nothing of the message was left out."""
         if all(one and one in self._constants for one in env.discarded):
             return {}
-        exact = env
-        if env.origins is None:
-            exact = Env(env.message, replace(env.context, explain=True))
-            done = self._run(exact)
-        return give_back(env, exact, (done.base, *(entry.body for entry in done.entries)))
+        return give_back(env)
 
     def _program(self, env: Env, structure: str) -> MessageProgram | None:
         kind, event = _text(env, 9, 1), _text(env, 9, 2)
@@ -200,11 +195,11 @@ def _count_places(entries: Sequence[Entry]) -> None:
 def _refer(env: Env, ref: Ref, entry: Entry) -> None:
     frame = Frame(env, entry, entry.anchor, entry.body)
     if not ref.to_all:
-        write_reference(frame, ref.name, ref.target, (), ref.naming, None)
+        write_reference(frame, ref.name, ref.target, (), ref.naming, frame.view, 0)
         return
     for number, other in _owned(env, ref.name, entry.name).get(id(entry), ()):
         value = linked(frame, other, entry)
-        write_value(frame, ref.target, value, (number,), ref.naming, None)
+        write_value(frame, ref.target, value, (number,), ref.naming, frame.view, 0)
 
 
 def _owned(env: Env, name: str, owner: str) -> dict[int, list[tuple[int, Entry]]]:
@@ -239,16 +234,17 @@ def _issues(env: Env) -> tuple[Issue, ...]:
 
 
 def _origins(env: Env, entries: Sequence[Entry]) -> dict[str, Sequence[Origin]]:
-    if env.origins is None:
+    if not env.context.explain:
         return {}
     places: dict[int, tuple[Entry, str]] = {}
     found: dict[str, dict[str, Origin]] = {}
     for entry in entries:
         found[entry.id] = {}
         places.update((one, (entry, path)) for one, path in paths_of(entry).items())
-    for container, key, _, rule, layer, source in env.origins:
-        place = places.get(id(moved(env, container)))
-        if place is None:
+    for container, key, value, view, spot, naming in env.origins:
+        at = moved(env, container)
+        place = places.get(id(at))
+        if place is None or not is_there(at, key, value):
             continue
         entry, path = place
         if isinstance(key, int):
@@ -256,7 +252,7 @@ def _origins(env: Env, entries: Sequence[Entry]) -> dict[str, Sequence[Origin]]:
         elif key:
             path += f".{key}"
         found[entry.id][path] = Origin(
-            path=path, rule=str(rule), layer=str(layer), source=str(source)
+            path=path, rule=naming.rule, layer=naming.layer, source=place_address(view, spot)
         )
     return {name: list(mine.values()) for name, mine in found.items()}
 

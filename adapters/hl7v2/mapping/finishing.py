@@ -35,20 +35,27 @@ def close_gaps(value: Json) -> Json:
     return None if value == "" else value
 
 
-def _without(value: Json, gone: set[int]) -> bool:
+def _without(value: Json, gone: set[int], dead: list[object]) -> bool:
     """Take away objects by identity, and what becomes empty by that; False when nothing is left."""
     if isinstance(value, dict):
         if id(value) in gone:
+            dead.append(value)
             return False
         for name in list(value):
             inner = value[name]
-            if isinstance(inner, dict | list) and not _without(inner, gone):
+            if isinstance(inner, dict | list) and not _without(inner, gone, dead):
                 del value[name]
-        return bool(value) and value.keys() != {"url"}
-    if isinstance(value, list):
-        value[:] = [one for one in value if not isinstance(one, dict | list) or _without(one, gone)]
-        return bool(value)
-    return True
+        is_left = bool(value) and value.keys() != {"url"}
+    elif isinstance(value, list):
+        value[:] = [
+            one for one in value if not isinstance(one, dict | list) or _without(one, gone, dead)
+        ]
+        is_left = bool(value)
+    else:
+        return True
+    if not is_left:
+        dead.append(value)
+    return is_left
 
 
 def finish(env: Env, plans: Plans) -> list[Entry]:
@@ -86,7 +93,7 @@ def _drop(env: Env, everything: list[Entry], plans: Plans) -> None:
         owners = [entry for entry in lost.values() if not entry.dropped]
         env.discarded.append("")
         for entry in owners:
-            _without(entry.body, gone)
+            _without(entry.body, gone, env.dead)
             if len(entry.body) == 1:
                 entry.dropped = True
         env.links = kept
@@ -102,7 +109,7 @@ def _check(env: Env, entry: Entry, plans: Plans) -> None:
     def say(path: str, detail: str) -> None:
         found.append((path, detail))
 
-    is_valid = check(entry.body, plan, entry.type, say)
+    is_valid = check(entry.body, plan, entry.type, say, env.dead)
     if found:
         env.discarded.append("")
     for path, detail in found:
@@ -125,28 +132,33 @@ def _united(env: Env, entries: Iterable[Entry]) -> list[Entry]:
         known = first.setdefault((entry.type, entry.id), entry)
         if known is not entry:
             _unite(env, known.body, entry.body, entry.type)
-            entry.dropped = True
+            entry.dropped, entry.same = True, known
     return list(first.values())
 
 
 def _unite(env: Env, into: Object, more: Object, kind: str) -> None:
+    """Lay a double over the first; of its objects and lists those stay in `more` that are not given out."""
     shapes = load_shapes()
     elements = shapes.types.get(kind, {})
-    for name, value in more.items():
+    for name, value in list(more.items()):
         old = into.get(name)
+        is_inner = isinstance(value, dict | list)
         if old is None:
             element = elements.get(name)
-            if element is None or not any(one in into for one in shapes.others(kind, element)):
+            is_given = element is None or not any(
+                one in into for one in shapes.others(kind, element)
+            )
+            if is_given:
                 into[name] = value
-            else:
-                env.discarded.append("")
         elif isinstance(old, list) and isinstance(value, list):
             old.extend(one for one in value if one not in old)
-            env.united.append(value)
-        elif old == value:
-            env.united.append({name: value})
+            is_given = True
         else:
+            is_given = old == value
+        if not is_given:
             env.discarded.append("")
+        if is_given == is_inner:
+            del more[name]
 
 
 def set_references(env: Env, naming: Callable[[Entry], str]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 from adapters.hl7v2.codec import Message
 from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
@@ -37,6 +38,9 @@ _COMPONENT: Final = 10
 _FIELD: Final = 20
 _REPETITION: Final = 30
 UNIT: Final = 1 << _COMPONENT
+NEXT: Final = 1 << _REPETITION
+PARTS: Final = (1 << _COMPONENT) - 1
+"""As many components or subcomponents a place can tell apart."""
 
 
 def spot(field: int, repetition: int, component: int = 1, subcomponent: int = 1) -> int:
@@ -44,6 +48,30 @@ def spot(field: int, repetition: int, component: int = 1, subcomponent: int = 1)
     return (
         (repetition << _REPETITION) + (field << _FIELD) + (component << _COMPONENT) + subcomponent
     )
+
+
+def place_address(view: View, place: int) -> str:
+    """`OBX[3]-5[2].1` of a place: a spot whose component and subcomponent may be 0; empty for the place 0."""
+    if not place:
+        return ""
+    field, repetition = place >> _FIELD & PARTS, place >> _REPETITION
+    component, subcomponent = place >> _COMPONENT & PARTS, place & PARTS
+    if not field:
+        return view.address
+    text = f"{view.address}-{field}"
+    if repetition > 1:
+        text += f"[{repetition}]"
+    if component:
+        text += f".{component}"
+    return f"{text}.{subcomponent}" if subcomponent else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What issues and origins say of a rule."""
+
+    rule: str
+    layer: str
 
 
 class Scope:
@@ -214,7 +242,7 @@ class Entry:
 
     __slots__ = (
         "anchor", "body", "dropped", "id", "is_created", "key", "name", "order", "parent", "place",
-        "rule", "type",
+        "rule", "same", "type",
     )  # fmt: skip
 
     def __init__(self, kind: str, name: str, anchor: View, order: int, rule: object = None) -> None:
@@ -231,15 +259,17 @@ class Entry:
         self.is_created = not name
         self.parent: Entry | None = None
         self.place = 0
+        self.same: Entry | None = None
+        """The entry that this one was made one with."""
 
 
 class Env:
     """One message being mapped."""
 
     __slots__ = (
-        "context", "created", "discarded", "entries", "has_gaps", "is_complex", "is_special", "is_usual", "issues",
-        "left_out", "links", "message", "moved", "origins", "owned", "positions", "resource_positions", "resources",
-        "simple_marks", "spot", "united", "views",
+        "context", "created", "dead", "discarded", "entries", "has_gaps", "is_complex", "is_special", "is_tainted",
+        "is_usual", "issues", "known", "left_out", "links", "message", "moved", "note", "origins", "owned", "positions",
+        "resource_positions", "resources", "simple_marks", "views",
     )  # fmt: skip
 
     def __init__(self, message: Message, context: MapContext) -> None:
@@ -276,14 +306,26 @@ class Env:
         self.left_out = 0
         self.has_gaps = False
         self.discarded: list[Json] = []
-        """Values that others took the place of; of objects an empty text. Where they came from, only origins say."""
-        self.origins: list[tuple[object, ...]] | None = [] if context.explain else None
-        """Container, key in it, value, rule, layer, source, of each written value; None when nobody asks."""
-        self.united: list[Json] = []
-        """What doubles of a resource hold that the first one holds too."""
+        """Values that others took the place of; of objects an empty text."""
+        self.dead: list[object] = []
+        """Objects and lists that are not given out after all; what is in them may still have been moved elsewhere."""
+        self.origins: list[tuple[object, object, object, View, int, Naming]] = []
+        """Of each written value: its container, the key in it, the value, its segment, its place there, its rule."""
+        self.note = self.origins.append
         self.moved: dict[int, tuple[object, object]] = {}
         """By identity: an object that was merged into another, and that one; kept with the origins."""
-        self.spot: tuple[object, object] = (None, "")
+        self.is_tainted = False
+        """Whether what is being made depends on more than the value that it is made of."""
+        self.known: dict[int, list[Entry]] = {}
+        """By identity of something remembered: the resources that were made of it for this message."""
+
+    def discard(self, old: object) -> None:
+        """Note that another value took the place of this one."""
+        if isinstance(old, dict | list):
+            self.discarded.append("")
+            self.dead.append(old)
+        else:
+            self.discarded.append(cast("Json", old))
 
     def issue(
         self,
@@ -382,7 +424,7 @@ class Frame:
     """Where a rule stands: a segment, or a value in it, and what is being filled."""
 
     __slots__ = (
-        "at", "component", "entry", "env", "field", "labels", "out", "parts", "repetition", "source",
+        "at", "base", "component", "entry", "env", "field", "labels", "out", "parts", "repetition", "source",
         "subcomponent", "unit", "view",
     )  # fmt: skip
 
@@ -414,13 +456,14 @@ class Frame:
             # a leaf of the value is the spot at + component * unit + subcomponent
             start = (repetition << _REPETITION) + (field << _FIELD)
             if not component:
-                self.at, self.unit = start, UNIT
-            elif not subcomponent:
-                self.at, self.unit = start + component * UNIT - 1, 1
+                self.at = self.base = start
+                self.unit = UNIT
             else:
-                self.at, self.unit = start + component * UNIT + subcomponent - 1, 0
+                # the place of all of the value, and of its component n: base + n * unit
+                self.base = start + component * UNIT + subcomponent
+                self.at, self.unit = self.base - 1, 0 if subcomponent else 1
         else:
-            self.at = self.unit = 0
+            self.at = self.base = self.unit = 0
 
     def took(self, component: int = 1, subcomponent: int = 1) -> None:
         """Note that a leaf of the value is in what is made of it."""
@@ -463,6 +506,7 @@ __all__ = [
     "Entry",
     "Env",
     "Frame",
+    "Naming",
     "Parts",
     "Scope",
     "Step",
@@ -471,5 +515,6 @@ __all__ = [
     "is_valued",
     "leaf",
     "nearest_index",
+    "place_address",
     "spot",
 ]

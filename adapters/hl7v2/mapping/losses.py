@@ -1,61 +1,68 @@
-"""What was read and is not given out after all: left out with its resource or element, or replaced by another value.
-
-Only origins say where a value came from. They are not recorded as a rule: a message of which something was left out is
-mapped a second time with them.
-"""
+"""What was read and is not given out after all: left out with its resource or element, or replaced by another value."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
-from adapters.hl7v2.mapping.frames import Entry, Env, View, spot
-from adapters.hl7v2.mapping.protocol import Json
+from adapters.hl7v2.mapping.frames import PARTS, Entry, Env, View, spot
 
-_ADDRESS: Final = re.compile(
-    r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?-(\d+)(?:\[(\d+)\])?(?:\.(\d+))?(?:\.(\d+))?\Z"
-)
+_FIELD: Final = 20
+_COMPONENT: Final = 10
+Dead = dict[int, Entry | None]
+"""By identity: objects and lists that are not given out, and the resource that they were left out with."""
 Reasons = dict[tuple[str, int, int], str]
 """By segment, its number and `spot`: why what was read there is not given out."""
 
 
-def give_back(env: Env, exact: Env, bodies: Iterable[Json]) -> Reasons:
-    """Take leaves that are in nothing that is given out from those that count as read; returns why.
-
-    `exact` is the same message, mapped with origins; `bodies` are what it gives out.
-    """
-    alive: dict[int, object] = {}
-    for body in (*bodies, *exact.united):
-        _walk(body, alive)
-    dropped: dict[int, Entry] = {}
-    for entry in (*exact.entries, *exact.created):
-        if entry.dropped:
-            inside: dict[int, object] = {}
-            _walk(entry.body, inside)
-            dropped.update((one, entry) for one in inside)
-    kept: set[tuple[str, int, int]] = set()
-    lost: Reasons = {}
-    for container, key, value, _, _, source in exact.origins or ():
-        at = moved(exact, container)
-        if _stands(exact, at, key, value, alive):
-            kept.update(_leaves(env, str(source)))
+def give_back(env: Env) -> Reasons:
+    """Take leaves that are in nothing that is given out from those that count as read; returns why."""
+    dead, doubles = _not_given(env)
+    kept: set[tuple[View, int]] = set()
+    lost: dict[tuple[View, int], str] = {}
+    for container, key, value, view, place, _ in env.origins:
+        at = moved(env, container) if id(container) in env.moved else container
+        if _stands(env, at, key, value, dead):
+            kept.add((view, place))
             continue
-        owner = dropped.get(id(at))
+        owner = dead.get(id(at)) or doubles.get(id(at))
         reason = f"left out with its {owner.type}" if owner else "left out, or replaced by another"
-        for one in _leaves(env, str(source)):
-            lost.setdefault(one, reason)
-    reasons = {one: reason for one, reason in lost.items() if one not in kept}
-    for name, number, place in reasons:
-        env.views[name][number - 1].read.discard(place)
-    return reasons
+        for leaf in _leaves(view, place):
+            lost.setdefault((view, leaf), reason)
+    if not lost:
+        return {}
+    for view, place in kept:
+        for leaf in _leaves(view, place):
+            lost.pop((view, leaf), None)
+    for view, leaf in lost:
+        view.read.discard(leaf)
+    return {(view.name, view.number, leaf): reason for (view, leaf), reason in lost.items()}
 
 
-def _walk(value: object, found: dict[int, object]) -> None:
+def _not_given(env: Env) -> tuple[Dead, dict[int, Entry]]:
+    """What is not given out; and the resources that were made one with others, by their bodies' identities."""
+    dead: Dead = {}
+    doubles: dict[int, Entry] = {}
+    for entry in (*env.entries, *env.created):
+        if not entry.dropped:
+            continue
+        if entry.same is None:
+            _walk(entry.body, dead, entry)
+            continue
+        doubles[id(entry.body)] = entry
+        for inner in entry.body.values():
+            _walk(inner, dead, entry)
+    for one in env.dead:
+        _walk(one, dead, None)
+    return dead, doubles
+
+
+def _walk(value: object, found: Dead, owner: Entry | None) -> None:
     if isinstance(value, dict | list) and id(value) not in found:
-        found[id(value)] = value
+        found[id(value)] = owner
         for one in value.values() if isinstance(value, dict) else value:
-            _walk(one, found)
+            if isinstance(one, dict | list):
+                _walk(one, found, owner)
 
 
 def moved(env: Env, container: object) -> object:
@@ -65,35 +72,38 @@ def moved(env: Env, container: object) -> object:
     return container
 
 
-def _stands(
-    env: Env, container: object, key: object, value: object, alive: dict[int, object]
-) -> bool:
-    if isinstance(value, dict | list):
-        return id(moved(env, value)) in alive
-    if id(container) not in alive:
+def _stands(env: Env, container: object, key: object, value: object, dead: Dead) -> bool:
+    if id(container) in dead:
         return False
+    if isinstance(value, dict | list):
+        return id(moved(env, value)) not in dead
+    return is_there(container, key, value)
+
+
+def is_there(container: object, key: object, value: object) -> bool:
+    """Whether a text, number or boolean is still where it was written; objects and lists always."""
+    if isinstance(value, dict | list):
+        return True
     if isinstance(container, list):
         return value in container
     return isinstance(container, dict) and container.get(key) == value
 
 
-def _leaves(env: Env, address: str) -> Iterator[tuple[str, int, int]]:
-    """The leaves below an address."""
-    found = _ADDRESS.match(address)
-    if found is None:
+def _leaves(view: View, place: int) -> Iterator[int]:
+    """The spots of the leaves below a place."""
+    field, repetition = place >> _FIELD & PARTS, place >> (_FIELD + _COMPONENT)
+    if not field:
         return
-    name, number = found[1], int(found[2] or 1)
-    field, repetition = int(found[3]), int(found[4] or 1)
-    views: list[View] = env.views.get(name, [])
-    repetitions = views[number - 1].repetitions(field) if number <= len(views) else []
+    only, inner = place >> _COMPONENT & PARTS, place & PARTS
+    repetitions = view.repetitions(field)
     if repetition > len(repetitions):
         return
     for component, part in enumerate(repetitions[repetition - 1], 1):
-        if found[5] and component != int(found[5]):
+        if only and component != only:
             continue
         for subcomponent in range(1, 2 if isinstance(part, str) else len(part) + 1):
-            if not found[6] or subcomponent == int(found[6]):
-                yield name, number, spot(field, repetition, component, subcomponent)
+            if not inner or subcomponent == inner:
+                yield spot(field, repetition, component, subcomponent)
 
 
-__all__ = ["Reasons", "give_back", "moved"]
+__all__ = ["Reasons", "give_back", "is_there", "moved"]

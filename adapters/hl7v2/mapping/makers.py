@@ -34,6 +34,8 @@ class Maker:
     """FHIR types of elements that take it."""
     text: TextFunction | None = None
     value: ValueFunction | None = None
+    run: Run | None = None
+    """Of a document that is only run, its object taken as it is: what to run."""
     is_document: bool = False
     takes_all: bool = False
     remembered: dict[bytes, Remembered] | None = None
@@ -107,7 +109,11 @@ def document_maker(
     def primitive(frame: Frame) -> Json:
         frame.out = {}
         before = frame.view.read.copy() if lookup is not None else None
+        start = len(frame.env.origins)
         run(frame)
+        origins = frame.env.origins
+        # what the document notes is about an object that is not given out: the rule notes the value again
+        origins[start:] = [one for one in origins[start:] if one[0] is not frame.out]
         value = frame.out.get(VALUE)
         if lookup is None or not isinstance(value, str):
             return value
@@ -136,6 +142,7 @@ def document_maker(
     return Maker(
         gives=frozenset({target}),
         value=value,
+        run=run if value is plain else None,
         is_document=True,
         remembered={} if is_remembered else None,
     )
@@ -155,14 +162,14 @@ def _replaced(
     if coded is None:
         if not frame.is_told:
             frame.view.read = before
+        frame.env.dead.append(out)
         return None
     if not is_kept(coded):
         made = replace_coding(out, coded, target, text, keeps_original=lookup.keeps_original)
         frame.took(component)
         if not lookup.keeps_original:
             _give_back(frame, made, before, component)
-        if frame.env.origins is not None:
-            _note_replaced(frame, lookup, made, target, component)
+        _note_replaced(frame, lookup, made, target, component)
         return made
     if target == "CodeableConcept" and out and "text" not in out:
         codings = out.get("coding")
@@ -193,18 +200,26 @@ def _give_back(frame: Frame, made: dict[str, Json], before: set[int], code: int)
 def _note_replaced(
     frame: Frame, lookup: Lookup, made: dict[str, Json], target: str, component: int
 ) -> None:
-    """Origins of what stands in a coding's place."""
-    origins = frame.env.origins
-    if origins is None:
-        return
+    """Origins of what stands in a coding's place; what gave way is not given out."""
+    note, view, naming = frame.env.note, frame.view, lookup.naming
     codings = made.get("coding")
-    coding = made if target == "Coding" else codings[0] if isinstance(codings, list) else None
+    found = codings if isinstance(codings, list) else []
+    coding = made if target == "Coding" else found[0]
     if isinstance(coding, dict):
-        place = f"{frame.address}.{component}" if frame.unit else frame.address
-        origins.append((coding, "code", coding.get("code"), lookup.rule, lookup.layer, place))
+        place = frame.base + component * frame.unit
+        note((coding, "code", coding.get("code"), view, place, naming))
     if "text" in made and frame.unit:
-        place = f"{frame.address}.{_OF_CODING[component][0]}"
-        origins.append((made, "text", made["text"], lookup.rule, lookup.layer, place))
+        place = frame.base + _OF_CODING[component][0] * frame.unit
+        note((made, "text", made["text"], view, place, naming))
+    if target == "Coding":
+        frame.env.dead.append(frame.out)
+        return
+    old = frame.out.get("coding")
+    frame.env.dead.extend(
+        one
+        for one in (old if isinstance(old, list) else [])
+        if not any(one is new for new in found)
+    )
 
 
 def creating_maker(run: Run, kind: str) -> Maker:

@@ -9,9 +9,10 @@ from typing import Final
 from adapters.hl7v2.mapping.compiler import Compiler, Program
 from adapters.hl7v2.mapping.conditions import Test, compile_condition
 from adapters.hl7v2.mapping.errors import TablesError, nearest
+from adapters.hl7v2.mapping.frames import Naming
 from adapters.hl7v2.mapping.model import MessageDocument, ResourceRule, Tables, Where
 from adapters.hl7v2.mapping.requirements import Plans
-from adapters.hl7v2.mapping.rules import Naming, Read, compile_read
+from adapters.hl7v2.mapping.rules import Read, compile_read
 from adapters.hl7v2.mapping.shapes import Shapes
 from adapters.hl7v2.mapping.sources import Kind, parse_source
 from adapters.hl7v2.mapping.targets import Target, compile_target

@@ -89,8 +89,8 @@ def _thin(plans: dict[str, Plan]) -> None:
                     is_changed = True
 
 
-def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
-    """Take away what is not valid; False when the object itself cannot be."""
+def check(body: dict[str, Json], plan: Plan, path: str, say: Say, dead: list[object]) -> bool:
+    """Take away what is not valid, and add it to `dead`; False when the object itself cannot be."""
     elements, gone = plan.elements, []
     for name, value in body.items():
         found = elements.get(name)
@@ -101,15 +101,17 @@ def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
             kept = [
                 one
                 for i, one in enumerate(value)
-                if _is_valid(one, element, inner, f"{path}.{name}[{i}]", say)
+                if _is_valid(one, element, inner, f"{path}.{name}[{i}]", say, dead)
             ]
             if len(kept) == len(value):
                 continue
+            dead.extend(one for one in value if not any(one is other for other in kept))
             if kept:
                 value[:] = kept
                 continue
-        elif _is_valid(value, element, inner, f"{path}.{name}", say):
+        elif _is_valid(value, element, inner, f"{path}.{name}", say, dead):
             continue
+        dead.append(value)
         gone.append(name)
     for name in gone:
         del body[name]
@@ -125,13 +127,15 @@ def check(body: dict[str, Json], plan: Plan, path: str, say: Say) -> bool:
     return True
 
 
-def _is_valid(value: Json, element: Element, inner: Plan | None, path: str, say: Say) -> bool:
+def _is_valid(
+    value: Json, element: Element, inner: Plan | None, path: str, say: Say, dead: list[object]
+) -> bool:
     codes = element.codes
     if isinstance(value, dict):
         if codes is not None and not _has_code(value, codes):
             say(path, "no code of the required value set")
             return False
-        return inner is None or inner.is_empty or check(value, inner, path, say)
+        return inner is None or inner.is_empty or check(value, inner, path, say, dead)
     if codes is not None and value not in codes:
         say(path, "the code is not in the required value set")
         return False

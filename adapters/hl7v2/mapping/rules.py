@@ -8,8 +8,11 @@ from typing import Final
 
 from adapters.hl7v2.mapping.conditions import Test
 from adapters.hl7v2.mapping.frames import (
+    UNIT,
     Entry,
+    Env,
     Frame,
+    Naming,
     Parts,
     Step,
     View,
@@ -31,6 +34,8 @@ Hits = Callable[[Frame], Sequence[Hit]]
 Emit = Callable[[Frame, "Read", View, int, Parts], bool]
 """Makes and writes the value of one hit; says whether there was one."""
 _NOTHING: Final[Sequence[Hit]] = ()
+PARAMETER_PLACE: Final = 1
+"""In no field of a segment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +50,6 @@ class Read:
         if self.source.kind is Kind.FIELD:
             return (view.position, self.source.field, repetition)
         return (self.source.component,)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Naming:
-    """What issues and origins say of a rule."""
-
-    rule: str
-    layer: str
 
 
 def compile_read(source: Source, segment: str) -> Read:
@@ -134,17 +131,27 @@ def _reason(err: Exception) -> str:
 
 
 def write_value(
-    frame: Frame, target: Target, value: Json, key: Key, naming: Naming, source: Frame | None
+    frame: Frame, target: Target, value: Json, key: Key, naming: Naming, view: View, place: int
 ) -> Json:
-    """Write a value, and remember its origin when somebody asks."""
-    origins = frame.env.origins
-    if origins is None:
-        return target.put(frame.out, value, frame, key)
-    placed = target.write(frame, value, key)
-    address = source.address if source is not None else ""
-    container, name = frame.env.spot
-    origins.append((container, name, value, naming.rule, naming.layer, address))
+    """Write a value, and note where it comes from: a segment and a place in it, 0 for a constant."""
+    container, name, placed = target.write(frame, value, key)
+    frame.env.note((container, name, value, view, place, naming))
     return placed
+
+
+def is_told(frame: Frame) -> bool:
+    """Whether the last issue is about this very place."""
+    return frame.is_told
+
+
+def _place(frame: Frame, source: Source, repetition: int) -> int:
+    """The place that a source names."""
+    component, subcomponent = source.component, source.subcomponent
+    if source.kind is Kind.FIELD:
+        return spot(source.field, repetition, component, subcomponent)
+    if source.kind is Kind.PARAMETER:
+        return PARAMETER_PLACE
+    return frame.base + component * frame.unit + (subcomponent if frame.unit == UNIT else 0)
 
 
 def emit_text(function: TextFunction, target: Target, naming: Naming) -> Emit:
@@ -156,23 +163,19 @@ def emit_text(function: TextFunction, target: Target, naming: Naming) -> Emit:
         text = leaf(parts, source.component, source.subcomponent)
         if not text:
             return False
-        env = frame.env
-        at = frame
-        if view is not frame.view or source.kind is Kind.FIELD or env.origins is not None:
-            at = _frame_of(frame, read, view, repetition, parts)
+        at = _frame_of(frame, read, view, repetition, parts)
         try:
             value = function(text, at)
         except (MeshError, ValueError) as err:
-            at = _frame_of(frame, read, view, repetition, parts)
             refuse(at, naming, err)
-            _note_read(frame, source, view, repetition)
-            return False
+            value = None
         if value is None or value == "":
-            if _frame_of(frame, read, view, repetition, parts).is_told:
+            if at.is_told:
                 _note_read(frame, source, view, repetition)
             return False
         key = read.key(view, repetition) if needs_key else None
-        write_value(frame, target, value, key, naming, at)
+        place = _place(frame, source, repetition)
+        write_value(frame, target, value, key, naming, view, place)
         _note_read(frame, source, view, repetition)
         return True
 
@@ -198,11 +201,14 @@ def emit_value(
         at = _frame_of(frame, read, view, repetition, parts)
         if not is_valued(at.parts or []):
             return False
+        env = frame.env
+        start = len(env.origins)
         try:
             value = function(at)
         except (MeshError, ValueError) as err:
             refuse(at, naming, err)
             at.took_all()
+            del env.origins[start:]
             return False
         if value is None or value == "":
             return False
@@ -210,16 +216,17 @@ def emit_value(
         if is_document and isinstance(value, dict):
             target.write(frame, value, key)
             return True
-        placed = write_value(frame, target, value, key, naming, at)
-        _relink(frame, value, placed)
+        place = _place(frame, read.source, repetition)
+        placed = write_value(frame, target, value, key, naming, view, place)
+        relink(env, value, placed)
         return True
 
     return emit
 
 
-def _relink(frame: Frame, value: Json, placed: Json) -> None:
-    """A reference that was merged into another object is filled in there."""
-    links = frame.env.links
+def relink(env: Env, value: Json, placed: Json) -> None:
+    """Fill in a reference that was merged into another object there."""
+    links = env.links
     if placed is value or not links or links[-1][0] is not value or not isinstance(placed, dict):
         return
     _, target, owner = links[-1]
@@ -231,11 +238,13 @@ def emit_const(value: Json, target: Target, naming: Naming) -> Emit:
     is_object = isinstance(value, dict | list)
 
     def emit(frame: Frame, read: Read, view: View, repetition: int, parts: Parts) -> bool:
-        at = _frame_of(frame, read, view, repetition, parts)
-        if not is_valued(at.parts or []):
+        source = read.source
+        if not is_valued(below(parts, source.component, source.subcomponent)):
             return False
         key = read.key(view, repetition) if target.needs_key else None
-        write_value(frame, target, copied(value) if is_object else value, key, naming, at)
+        place = _place(frame, source, repetition)
+        made = copied(value) if is_object else value
+        write_value(frame, target, made, key, naming, view, place)
         return True
 
     return emit
@@ -250,25 +259,26 @@ def emit_ref(name: str, target: Target, naming: Naming) -> Emit:
     """A reference to the nearest resource of a name, for each valued hit."""
 
     def emit(frame: Frame, read: Read, view: View, repetition: int, parts: Parts) -> bool:
-        at = _frame_of(frame, read, view, repetition, parts)
-        if not is_valued(at.parts or []):
+        source = read.source
+        if not is_valued(below(parts, source.component, source.subcomponent)):
             return False
         key = read.key(view, repetition) if target.needs_key else None
-        return write_reference(frame, name, target, key, naming, at)
+        place = _place(frame, source, repetition)
+        return write_reference(frame, name, target, key, naming, view, place)
 
     return emit
 
 
 def write_reference(
-    frame: Frame, name: str, target: Target, key: Key, naming: Naming, source: Frame | None
+    frame: Frame, name: str, target: Target, key: Key, naming: Naming, view: View, place: int
 ) -> bool:
     """Write a reference to the nearest resource of a name, if there is one."""
     entry = nearest_entry(frame, name, frame.view)
     if entry is None or entry is frame.entry:
         return False
     value = linked(frame, entry, frame.entry)
-    placed = write_value(frame, target, value, key, naming, source)
-    _relink(frame, value, placed)
+    placed = write_value(frame, target, value, key, naming, view, place)
+    relink(frame.env, value, placed)
     return True
 
 
@@ -331,7 +341,7 @@ def with_default(
 
     def step(frame: Frame) -> bool:
         if not act(frame):
-            write_value(frame, target, copied(default), (), naming, None)
+            write_value(frame, target, copied(default), (), naming, frame.view, 0)
         return True
 
     return step
@@ -367,9 +377,11 @@ __all__ = [
     "emit_const",
     "emit_ref",
     "guarded",
+    "is_told",
     "maker_emit",
     "nearest_entry",
     "refuse",
+    "relink",
     "with_default",
     "write_reference",
     "write_value",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -32,12 +32,13 @@ def merge(into: Object, more: Object, env: Env) -> None:
     for name, value in more.items():
         old = into.get(name)
         if isinstance(old, dict) and isinstance(value, dict):
+            env.moved[id(value)] = (value, old)
             merge(old, value, env)
         elif isinstance(old, list) and isinstance(value, list):
             old.extend(value)
         else:
             if old is not None and old != value:
-                env.discarded.append("" if isinstance(old, dict | list) else old)
+                env.discard(old)
             into[name] = value
 
 
@@ -54,13 +55,14 @@ def copied(value: Json) -> Json:
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class KeyWay:
     """An element that is no list."""
 
     name: str
     others: frozenset[str]
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
         if self.others and not self.others.isdisjoint(into):
             _clear(into, self.others, frame)
         inner = into.get(self.name)
@@ -69,6 +71,7 @@ class _Key:
         return cast("Object", inner)
 
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        """Put a value at the end of a path; returns what stands there then."""
         if self.others and not self.others.isdisjoint(into):
             _clear(into, self.others, frame)
         old = into.get(self.name)
@@ -76,13 +79,13 @@ class _Key:
             merge(old, value, frame.env)
             return old
         if old is not None and old != value:
-            frame.env.discarded.append("" if isinstance(old, dict | list) else old)
+            frame.env.discard(old)
         into[self.name] = value
         return value
 
 
 @dataclass(frozen=True, slots=True)
-class _Labelled:
+class Labelled:
     """A list's element for each source repetition (no label) or for each run of the document."""
 
     name: str
@@ -90,6 +93,7 @@ class _Labelled:
     label: str
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
         labels = frame.labels
         if labels is None:
             labels = frame.labels = {}
@@ -101,6 +105,7 @@ class _Labelled:
         return inner
 
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        """Put a value at the end of a path; returns what stands there then."""
         if isinstance(value, list):
             _list(into, self.name).extend(value)
             return value
@@ -121,13 +126,14 @@ class _Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Indexed:
+class Indexed:
     """A list's element at a fixed place."""
 
     name: str
     index: int
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
         found = self._padded(into, frame)
         inner = found[self.index]
         if inner is None:
@@ -135,13 +141,14 @@ class _Indexed:
         return cast("Object", inner)
 
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        """Put a value at the end of a path; returns what stands there then."""
         found = self._padded(into, frame)
         old = found[self.index]
         if isinstance(old, dict) and isinstance(value, dict):
             merge(old, value, frame.env)
             return old
         if old is not None and old != value:
-            frame.env.discarded.append("" if isinstance(old, dict | list) else old)
+            frame.env.discard(old)
         found[self.index] = value
         return value
 
@@ -156,13 +163,14 @@ class _Indexed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Extension:
+class ExtensionWay:
     """The extension with an url."""
 
     name: str
     url: str
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
         found = _list(into, self.name)
         for one in found:
             if isinstance(one, dict) and one.get("url") == self.url:
@@ -172,6 +180,7 @@ class _Extension:
         return made
 
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        """Put a value at the end of a path; returns what stands there then."""
         inner = self.enter(into, frame, key)
         if isinstance(value, dict):
             merge(inner, value, frame.env)
@@ -179,16 +188,18 @@ class _Extension:
 
 
 @dataclass(frozen=True, slots=True)
-class _This:
+class This:
     """The filled object itself."""
 
     others: Mapping[str, frozenset[str]]
     """Of the elements that are a choice: those that must give way."""
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
+        """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
         return into
 
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
+        """Put a value at the end of a path; returns what stands there then."""
         if isinstance(value, dict):
             for name in value.keys() & self.others.keys():
                 _clear(into, self.others[name], frame)
@@ -198,7 +209,7 @@ class _This:
         return value
 
 
-_Step = _Key | _Labelled | _Indexed | _Extension | _This
+Way = KeyWay | Labelled | Indexed | ExtensionWay | This
 
 
 def _list(into: Object, name: str) -> list[Json]:
@@ -212,7 +223,7 @@ def _clear(into: Object, others: frozenset[str], frame: Frame) -> None:
     for name in sorted(others):
         if name in into:
             old = into.pop(name)
-            frame.env.discarded.append("" if isinstance(old, dict | list) else old)
+            frame.env.discard(old)
             frame.env.issue(
                 Severity.WARNING,
                 IssueCode.AMBIGUOUS,
@@ -224,65 +235,47 @@ def _clear(into: Object, others: frozenset[str], frame: Frame) -> None:
 class Target:
     """A compiled path. `element` is what it ends at; None for `$this`."""
 
-    __slots__ = (
-        "_inner", "_last", "element", "is_list", "is_plain", "last_owner", "needs_key", "owner", "put", "text",
-    )  # fmt: skip
+    __slots__ = ("element", "inner", "is_list", "last", "last_owner", "needs_key", "owner", "text")
 
-    def __init__(self, text: str, owner: str, element: Element | None, steps: list[_Step]) -> None:
+    def __init__(self, text: str, owner: str, element: Element | None, steps: list[Way]) -> None:
         self.text = text
         self.owner = owner
         self.last_owner = owner
         """The type that has the last element."""
         self.element = element
-        self._inner = tuple(steps[:-1])
-        self._last = steps[-1]
-        self.needs_key = any(isinstance(one, _Labelled) and not one.label for one in steps)
-        self.is_list = isinstance(self._last, _Labelled)
-        self.put: Callable[[Object, Json, Frame, Key], Json] = (
-            self._put if self._inner else self._last.put
-        )
-        """Puts a value in its place below an object, as `write` does, when nobody asks for origins."""
-        self.is_plain = ""
-        if len(steps) == 1 and isinstance(self._last, _Key) and not self._last.others:
-            self.is_plain = self._last.name
+        self.inner = tuple(steps[:-1])
+        self.last = steps[-1]
+        self.needs_key = any(isinstance(one, Labelled) and not one.label for one in steps)
+        self.is_list = isinstance(self.last, Labelled)
 
     @property
     def type(self) -> str:
         """The FHIR type of the values that it takes."""
         return self.element.type if self.element else self.owner
 
-    def write(self, frame: Frame, value: Json, key: Key) -> Json:
-        """Put a value in its place; returns the object that stands there then."""
-        into = frame.out
-        for step in self._inner:
+    def write(self, frame: Frame, value: Json, key: Key) -> tuple[object, object, Json]:
+        """Put a value in its place; returns the container that has it then, the key in it, and the object there."""
+        into, last = frame.out, self.last
+        for step in self.inner:
             into = step.enter(into, frame, key)
-        placed = self._last.put(into, value, frame, key)
-        if frame.env.origins is not None:
-            self._note(frame, into, value, placed)
-        return placed
+        placed = last.put(into, value, frame, key)
+        if placed is not value and isinstance(value, dict):
+            frame.env.moved[id(value)] = (value, placed)
+        if isinstance(last, This):
+            return into, VALUE if placed is value else "", placed
+        if isinstance(last, KeyWay):
+            return into, last.name, placed
+        found = into[last.name]
+        return found, index_of(placed, found), placed
 
-    def _put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
-        for step in self._inner:
-            into = step.enter(into, frame, key)
-        return self._last.put(into, value, frame, key)
 
-    def _note(self, frame: Frame, into: Object, value: Json, placed: Json) -> None:
-        """Remember where the value stands, for origins; those of a merged object move along."""
-        env, last = frame.env, self._last
-        if isinstance(last, _This):
-            env.spot = (into, VALUE if placed is value else "")
-        elif isinstance(last, _Key):
-            env.spot = (into, last.name)
-        else:
-            found = into[last.name]
-            places = (
-                [i for i, one in enumerate(found) if one is placed]
-                if isinstance(found, list)
-                else []
-            )
-            env.spot = (found, places[-1] if places else 0)
-        if isinstance(value, dict) and placed is not value and env.origins is not None:
-            env.moved[id(value)] = (value, placed)
+def index_of(placed: object, found: object) -> int:
+    """Where in a list an object stands, the last place first."""
+    if isinstance(found, list):
+        for i in range(len(found) - 1, -1, -1):
+            if found[i] is placed:
+                return i
+    return 0
 
 
 def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
@@ -294,8 +287,8 @@ def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
             for name, one in elements.items()
             if one.choice
         }
-        return Target(text, owner, None, [_This(choices)])
-    steps: list[_Step] = []
+        return Target(text, owner, None, [This(choices)])
+    steps: list[Way] = []
     kind, last_owner, at, element = owner, owner, 0, None
     while at < len(text):
         found = _PART.match(text, at)
@@ -344,7 +337,7 @@ def _element(kind: str, name: str, shapes: Shapes, where: str) -> Element:
 
 def _step(
     found: re.Match[str], element: Element, kind: str, prefix: str, shapes: Shapes, where: str
-) -> _Step:
+) -> Way:
     name = element.name
     has_index = "[" in found[0]
     if element.is_list and not has_index:
@@ -352,16 +345,32 @@ def _step(
     if has_index and not element.is_list:
         raise TablesError(f"{where}: {name} is no list: leave out the index")
     if not has_index:
-        return _Key(
+        return KeyWay(
             name, frozenset(shapes.others(kind, element)) if kind in shapes.types else frozenset()
         )
     if found["url"] is not None:
         if element.type != "Extension":
             raise TablesError(f"{where}: only extensions are found by url")
-        return _Extension(name, found["url"])
+        return ExtensionWay(name, found["url"])
     if found["index"] is not None:
-        return _Indexed(name, int(found["index"]))
-    return _Labelled(name, prefix, found["label"] or "")
+        return Indexed(name, int(found["index"]))
+    return Labelled(name, prefix, found["label"] or "")
 
 
-__all__ = ["THIS", "VALUE", "Key", "Object", "Target", "compile_target", "copied", "merge"]
+__all__ = [
+    "THIS",
+    "VALUE",
+    "ExtensionWay",
+    "Indexed",
+    "Key",
+    "KeyWay",
+    "Labelled",
+    "Object",
+    "Target",
+    "This",
+    "Way",
+    "compile_target",
+    "copied",
+    "index_of",
+    "merge",
+]

@@ -1,0 +1,415 @@
+"""Rules to Python source: one straight function for each rule, made when the rule is first needed.
+
+The text is put together of fixed lines alone. Nothing that a table says is in it: fields, names, values and functions
+are bound to the names in capitals, so rules of one form share their code, and no table can reach the interpreter.
+`Rule.source` shows the text, `Rule.names` what is bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType
+from typing import Final, cast
+
+from adapters.hl7v2.mapping.conditions import Test
+from adapters.hl7v2.mapping.frames import (
+    NEXT,
+    UNIT,
+    Frame,
+    Naming,
+    Step,
+    below,
+    is_valued,
+    spot,
+)
+from adapters.hl7v2.mapping.functions import FUNCTIONS
+from adapters.hl7v2.mapping.makers import Maker
+from adapters.hl7v2.mapping.protocol import Json
+from adapters.hl7v2.mapping.rules import is_told, refuse, relink
+from adapters.hl7v2.mapping.shapes import PRIMITIVES
+from adapters.hl7v2.mapping.sources import EVERY, Kind, Source
+from adapters.hl7v2.mapping.targets import (
+    VALUE,
+    ExtensionWay,
+    Indexed,
+    KeyWay,
+    Labelled,
+    Target,
+    This,
+    copied,
+    index_of,
+)
+from schemas.errors import MeshError
+
+_PLAIN: Final = frozenset(
+    FUNCTIONS[name].text
+    for name in (
+        *("string", "markdown", "code", "id", "uri", "url", "canonical", "oid", "uuid", "boolean"),
+        *("integer", "positiveInt", "unsignedInt", "decimal", "date", "time", "base64Binary"),
+        *("system", "oid_uri", "range_low", "range_high"),
+    )
+)
+"""Text functions that look at the text alone."""
+_IDENTITY: Final = FUNCTIONS["string"].text
+_COMMON: Final[Mapping[str, object]] = {
+    "ERRORS": (MeshError, ValueError),
+    "Frame": Frame,
+    "NEXT": NEXT,
+    "UNIT": UNIT,
+    "below": below,
+    "copied": copied,
+    "index_of": index_of,
+    "is_told": is_told,
+    "is_valued": is_valued,
+    "refuse": refuse,
+    "relink": relink,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule of one source or of none, ready to be written as Python."""
+
+    segment: str
+    """The segment of the document; empty for a data type."""
+    target: Target
+    naming: Naming
+    source: Source | None = None
+    maker: Maker | None = None
+    """None for a constant."""
+    const: Json = None
+    test: Test | None = None
+    is_each: bool = False
+    """Whether the test is about a repetition, not about the segment."""
+
+    @property
+    def text(self) -> str:
+        """The function's source."""
+        return _Writer(self).written().text
+
+    @property
+    def names(self) -> Mapping[str, object]:
+        """What the names in capitals stand for."""
+        return _Writer(self).written().names
+
+    def made(self) -> Step:
+        """The function."""
+        writer = _Writer(self).written()
+        space = {**_COMMON, **writer.names}
+        exec(_compiled(writer.text), space)  # noqa: S102  # of fixed lines: see the module
+        return cast("Step", space["rule"])
+
+
+@lru_cache(maxsize=4_096)
+def _compiled(text: str) -> CodeType:
+    return compile(text, "<rule>", "exec")
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes the function of one rule."""
+
+    rule: Rule
+    lines: list[str] = field(default_factory=list)
+    names: dict[str, object] = field(default_factory=dict)
+    depth: int = 1
+    skip: str = "return"
+    """How to go on where a repetition gives nothing."""
+    number: str = "1"
+    place: str = "0"
+    spot: str = ""
+    key: str = "()"
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+    def add(self, *lines: str) -> None:
+        self.lines.extend("    " * self.depth + one for one in lines)
+
+    def name(self, name: str, value: object) -> str:
+        self.names[name] = value
+        return name
+
+    def written(self) -> _Writer:
+        """Write all of it."""
+        self.lines.append("def rule(frame):")
+        self.name("NAMING", self.rule.naming)
+        source = self.rule.source
+        if source is None:
+            self._alone()
+            return self
+        self.names.update(C=source.component or 1, S=source.subcomponent or 1)
+        if source.kind is Kind.FIELD:
+            self._field(source)
+        else:
+            self._relative(source)
+        self._body(source)
+        return self
+
+    def _alone(self) -> None:
+        self._test()
+        self.add("view = frame.view", "env = frame.env")
+        self._constant()
+
+    def _test(self) -> None:
+        if self.rule.test is not None and not self.rule.is_each:
+            self.name("TEST", self.rule.test)
+            self.add("if not TEST(frame):", "    return")
+
+    # where values come from
+
+    def _field(self, source: Source) -> None:
+        self.name("FIELD", source.field)
+        self.add("env = frame.env", "view = frame.view")
+        if source.segment != self.rule.segment:
+            self.name("SEGMENT", source.segment)
+            self.add("if view.name != SEGMENT:", "    view = env.nearest(view, SEGMENT)")
+            self.add("    if view is None:", "        return")
+        self.add("found = view.cut.get(FIELD)", "if found is None:")
+        self.add("    found = view.repetitions(FIELD)")
+        given = spot(source.field, 0, source.component, source.subcomponent)
+        leaf = spot(source.field, 0, source.component or 1, source.subcomponent or 1)
+        if source.repetition == EVERY:
+            self.add("if not found:", "    return")
+            self._test()
+            self.add("number = 0", "for parts in found:")
+            self.depth += 1
+            self.add("number += 1")
+            self.names.update(PLACE=given, SPOT=leaf)
+            self.number, self.skip = "number", "continue"
+            self.place, self.spot = "PLACE + number * NEXT", "SPOT + number * NEXT"
+        else:
+            self.name("LAST", source.repetition - 1)
+            self.add("if len(found) <= LAST:", "    return")
+            self._test()
+            self.add("parts = found[LAST]")
+            only = source.repetition * NEXT
+            self.names.update(PLACE=given + only, SPOT=leaf + only, NUMBER=source.repetition)
+            self.number, self.place, self.spot = "NUMBER", "PLACE", "SPOT"
+        self.key = f"(view.position, FIELD, {self.number})"
+        if self.rule.is_each:
+            self.name("TEST", self.rule.test)
+            made = f"Frame(env, frame.entry, frame.view, frame.out, parts, FIELD, {self.number})"
+            self.add(f"if not TEST({made}):", f"    {self.skip}")
+
+    def _relative(self, source: Source) -> None:
+        self._test()
+        self.add("env = frame.env", "view = frame.view", "parts = frame.parts or []")
+        self.name("N", source.component)
+        self.place = "frame.base + N * frame.unit"
+        if source.subcomponent:
+            self.place += " + (S if frame.unit == UNIT else 0)"
+        self.spot = "frame.at + C * frame.unit + S"
+        self.key = self.name("KEY", (source.component,))
+
+    # what is made of them
+
+    def _body(self, source: Source) -> None:
+        maker = self.rule.maker
+        if maker is None:
+            self._parts(source)
+            self._constant()
+        elif maker.text is not None:
+            self._leaf(source)
+            self._of_text(source, maker)
+        else:
+            self._parts(source)
+            self._of_value(source, maker)
+
+    def _leaf(self, source: Source) -> None:
+        if source.component > 1:
+            self.name("AT", source.component - 1)
+            self.add("text = parts[AT] if AT < len(parts) else ''")
+        else:
+            self.add("text = parts[0] if parts else ''")
+        self.add("if text.__class__ is not str:")
+        if source.subcomponent > 1:
+            self.add("    text = text[S - 1] if S <= len(text) else ''", "else:", "    text = ''")
+        else:
+            self.add("    text = text[0]")
+        self.add("if not text:", f"    {self.skip}")
+
+    def _parts(self, source: Source) -> None:
+        if source.component:
+            self.name("SUB", source.subcomponent)
+            self.add("parts = below(parts, C, SUB)")
+        self.add("if not is_valued(parts):", f"    {self.skip}")
+
+    def _of_text(self, source: Source, maker: Maker) -> None:
+        function = maker.text
+        if function is _IDENTITY:
+            self.add("value = text")
+        else:
+            self.names.update(FUNCTION=function, SOURCE=source)
+            is_plain = function in _PLAIN
+            self.add("at = frame")
+            if not is_plain:
+                self._look(source)
+            self.add("try:", "    value = FUNCTION(text, at)", "except ERRORS as err:")
+            if is_plain:
+                self._look(source, inside=1)
+            self.add("    refuse(at, NAMING, err)", "    value = None")
+            self.add("if value is None or value == '':")
+            if is_plain:
+                self._look(source, inside=1)
+            self.add("    told = is_told(at)", "    frame.source = None", "    if told:")
+            self.add(f"        view.read.add({self.spot})", f"    {self.skip}")
+            if not is_plain:
+                self.add("frame.source = None")
+        if maker.gives <= PRIMITIVES:
+            self._write_plain()
+        else:
+            self._write_object("value")
+            self._log_object()
+        self.add(f"view.read.add({self.spot})")
+
+    def _look(self, source: Source, inside: int = 0) -> None:
+        """Let issues name the leaf: by the frame's source, or where that cannot say it by a frame of its own."""
+        start = "    " * inside
+        if source.kind is Kind.FIELD and (
+            source.repetition == EVERY or source.segment != self.rule.segment
+        ):
+            self.names.update(COMPONENT=source.component, SUBCOMPONENT=source.subcomponent)
+            self.add(
+                f"{start}at = Frame(env, frame.entry, view, frame.out, [], FIELD, {self.number}, "
+                "COMPONENT, SUBCOMPONENT)"
+            )
+        else:
+            self.add(f"{start}frame.source = SOURCE")
+
+    def _constant(self) -> None:
+        constant = self.rule.const
+        self.name("CONSTANT", constant)
+        if isinstance(constant, dict | list):
+            self.add("value = copied(CONSTANT)")
+            self._write_object("value")
+            self._log_object()
+        else:
+            self.add("value = CONSTANT")
+            self._write_plain()
+
+    def _of_value(self, source: Source, maker: Maker) -> None:
+        self._frame(source)
+        if maker.run is not None:
+            self.name("RUN", maker.run)
+            made = ["at.out = {}", "RUN(at)", "value = at.out"]
+        else:
+            self.name("MAKE", maker.value)
+            made = ["value = MAKE(at)"]
+        self.add("start = len(env.origins)", "try:", *(f"    {one}" for one in made))
+        self.add("except ERRORS as err:", "    refuse(at, NAMING, err)", "    at.took_all()")
+        self.add("    del env.origins[start:]", f"    {self.skip}")
+        self.add("if not value and (value is None or value == '' or value == {}):")
+        self.add(f"    {self.skip}")
+        self.place = "at.base"
+        (kind,) = maker.gives if len(maker.gives) == 1 else ("",)
+        if maker.is_document and kind not in PRIMITIVES:
+            self._write_object("value")
+        elif maker.gives <= PRIMITIVES:
+            self._write_plain()
+        else:
+            self._write_object("value")
+            self._log_object()
+            self.add("relink(env, value, placed)")
+
+    def _frame(self, source: Source) -> None:
+        """A frame on the value."""
+        self.names.update(COMPONENT=source.component, SUBCOMPONENT=source.subcomponent)
+        start = "at = Frame(env, frame.entry, view, frame.out, parts, "
+        if source.kind is Kind.FIELD:
+            self.add(f"{start}FIELD, {self.number}, COMPONENT, SUBCOMPONENT)")
+            return
+        self.add("inner = frame.component", f"{start}frame.field, frame.repetition, ")
+        self.lines[-1] += "inner or COMPONENT, COMPONENT if inner else SUBCOMPONENT)"
+
+    # where they go
+
+    def _enter(self) -> None:
+        self.add("into = frame.out")
+        for i, step in enumerate(self.rule.target.inner):
+            self.add(*self._entered(i, step))
+
+    def _entered(self, i: int, step: object) -> Iterator[str]:
+        way = self.name(f"WAY{i}", step)
+        match step:
+            case KeyWay(name, others) if not others:
+                key = self.name(f"NAME{i}", name)
+                yield from (f"inner = into.get({key})", "if inner is None:")
+                yield from (f"    inner = into[{key}] = {{}}", "into = inner")
+            case Indexed(name, index) if index == 0:
+                key = self.name(f"NAME{i}", name)
+                yield from (f"found_there = into.get({key})", "if found_there is None:")
+                yield from ("    inner = {}", f"    into[{key}] = [inner]", "    into = inner")
+                yield from ("else:", f"    into = {way}.enter(into, frame, {self.key})")
+            case ExtensionWay(name, url):
+                key, address = self.name(f"NAME{i}", name), self.name(f"URL{i}", url)
+                yield from (f"if {key} in into:", f"    into = {way}.enter(into, frame, None)")
+                yield from ("else:", f"    inner = {{'url': {address}}}")
+                yield from (f"    into[{key}] = [inner]", "    into = inner")
+            case This():
+                return
+            case _:
+                yield f"into = {way}.enter(into, frame, {self.key})"
+
+    def _write_plain(self) -> None:
+        """Put a text, number or boolean in its place, and log it."""
+        self._enter()
+        last = self.rule.target.last
+        self.name("END", last)
+        match last:
+            case KeyWay(name, others):
+                self.name("NAME", name)
+                if others:
+                    self.add(f"END.put(into, value, frame, {self.key})")
+                else:
+                    self.add("old = into.get(NAME)", "if old is not None and old != value:")
+                    self.add("    env.discard(old)", "into[NAME] = value")
+                self.add(f"env.note((into, NAME, value, view, {self.place}, NAMING))")
+            case Labelled(name):
+                self.name("NAME", name)
+                self.add("found_there = into.get(NAME)", "if found_there is None:")
+                self.add("    found_there = into[NAME] = []", "found_there.append(value)")
+                self.add("env.note((found_there, len(found_there) - 1, value, view, ")
+                self.lines[-1] += f"{self.place}, NAMING))"
+            case This():
+                self.name("NAME", VALUE)
+                self.add(
+                    "into[NAME] = value",
+                    f"env.note((into, NAME, value, view, {self.place}, NAMING))",
+                )
+            case Indexed(name) | ExtensionWay(name):
+                self.name("NAME", name)
+                self.add(f"placed = END.put(into, value, frame, {self.key})")
+                self._log_object()
+
+    def _write_object(self, value: str) -> None:
+        """Put an object in its place; `placed` is the one that stands there then."""
+        self._enter()
+        last = self.rule.target.last
+        self.name("END", last)
+        if isinstance(last, KeyWay) and not last.others:
+            self.name("NAME", last.name)
+            self.add("if NAME in into:", f"    placed = END.put(into, {value}, frame, {self.key})")
+            self.add("else:", f"    placed = into[NAME] = {value}")
+        else:
+            self.name("NAME", VALUE if isinstance(last, This) else last.name)
+            self.add(f"placed = END.put(into, {value}, frame, {self.key})")
+        self.add(f"if placed is not {value} and {value}.__class__ is dict:")
+        self.add(f"    env.moved[id({value})] = ({value}, placed)")
+
+    def _log_object(self) -> None:
+        last = self.rule.target.last
+        end = f"value, view, {self.place}, NAMING))"
+        if isinstance(last, KeyWay):
+            self.add(f"env.note((into, NAME, {end}")
+        elif isinstance(last, This):
+            self.add(f"env.note((into, NAME if placed is value else '', {end}")
+        else:
+            self.add("found_there = into[NAME]")
+            self.add(f"env.note((found_there, index_of(placed, found_there), {end}")
+
+
+__all__ = ["Rule"]
