@@ -37,6 +37,13 @@ _RANGE: Final = re.compile(
 _MIME: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+\Z")
 _LARGEST: Final = 2**31 - 1
 V2: Final = "http://terminology.hl7.org/CodeSystem/v2-"
+_KNOWN_SYSTEMS: Final = {
+    "urn:oid:2.16.840.1.113883.4.1": "http://hl7.org/fhir/sid/us-ssn",
+    "urn:oid:2.16.840.1.113883.4.6": "http://hl7.org/fhir/sid/us-npi",
+    "urn:oid:2.16.840.1.113883.4.572": "http://hl7.org/fhir/sid/us-medicare",
+    "urn:oid:2.16.840.1.113883.4.927": "http://hl7.org/fhir/sid/us-mbi",
+}
+"""Identifier systems that FHIR has an address of its own for (its registry of identifier systems): that one is used."""
 
 TextFunction = Callable[[str, Frame], Json]
 ValueFunction = Callable[[Frame], Json]
@@ -137,6 +144,12 @@ def hd_uri(frame: Frame) -> Json:
         frame.took(2)
         frame.took(3)
     return made
+
+
+def hd_system(frame: Frame) -> Json:
+    """A HD's universal id as the system of identifiers: as `hd_uri`, by FHIR's own address where it has one."""
+    made = hd_uri(frame)
+    return _KNOWN_SYSTEMS.get(made, made) if isinstance(made, str) else made
 
 
 def _universal(text: str, kind: str) -> str | None:
@@ -296,6 +309,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "words": Function(_TEXT, value=words),
     "components": Function(_TEXT, value=components),
     "hd_uri": Function(_URIS, value=hd_uri),
+    "hd_system": Function(_URIS, value=hd_system),
     "system": Function(_URIS, text=system, is_naming=True),
     "oid_uri": Function(_URIS, text=oid_uri),
     "xtn_number": Function(_TEXT, value=xtn_number),
