@@ -1,0 +1,72 @@
+"""Who owns a resource type: services say it in the metadata that discovery carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from bus.services.protocol import Health, Seen
+from gateway.fhir.exchange import Refusal
+
+RELEASES: Final = "fhir.releases"
+"""Metadata of an owner: "R4,R5"."""
+TYPES: Final = "fhir.types"
+"""Metadata of an owner: "Patient,Observation", or "*" for every type that no other service names."""
+COMPARTMENTS: Final = "fhir.compartments"
+"""Metadata of an owner: "yes" where it keeps to `Requester.compartment`."""
+EVERY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Owner:
+    """One service that owns resource types of a release."""
+
+    service: str
+    major: int
+    types: frozenset[str]
+    keeps_compartments: bool
+
+
+def owners(services: Mapping[str, Sequence[Seen]], release: str) -> list[Owner]:
+    """Every owner of a release, by name; of one service the newest major version."""
+    found: dict[str, Owner] = {}
+    for name, instances in services.items():
+        for owner in _owners_in(name, instances, release):
+            if name not in found or found[name].major < owner.major:
+                found[name] = owner
+    return sorted(found.values(), key=lambda one: one.service)
+
+
+def _owners_in(name: str, instances: Sequence[Seen], release: str) -> Iterator[Owner]:
+    for seen in instances:
+        metadata = seen.instance.metadata
+        if seen.health is not Health.GONE and release in _listed(metadata.get(RELEASES, "")):
+            yield Owner(
+                service=name,
+                major=seen.instance.major,
+                types=frozenset(_listed(metadata.get(TYPES, ""))),
+                keeps_compartments=metadata.get(COMPARTMENTS, "") == "yes",
+            )
+
+
+def owner_of(known: Sequence[Owner], release: str, type_: str) -> Owner:
+    """The service for a type: one that names it before one that takes every type. Raises `Refusal` (404).
+
+    `type_` empty asks for the one that takes every type.
+    """
+    for wanted in (type_, EVERY) if type_ else (EVERY,):
+        for owner in known:
+            if wanted in owner.types:
+                return owner
+    whose = type_ or "the whole server"
+    text = f"no service of the mesh answers for {whose} in {release} (`medmesh services` shows who runs)"
+    raise Refusal(HTTPStatus.NOT_FOUND, "not-supported", text)
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+__all__ = ["COMPARTMENTS", "EVERY", "RELEASES", "TYPES", "Owner", "owner_of", "owners"]
