@@ -170,7 +170,7 @@ def request(
 
 
 PATIENT = b'{"resourceType":"Patient","id":"1","birthDate":"1970-01-01"}'
-FOUND = {
+FOUND: dict[str, Any] = {
     "status": 200, "body": PATIENT, "resource_type": "Patient", "id": "1", "version": "3",
     "last_modified_ms": 784_111_777_000,
 }  # fmt: skip
