@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -112,7 +114,7 @@ async def test_an_answer_carries_version_time_and_place() -> None:
         ({"if_modified_since": "yesterday"}, 200),
     ],
 )
-async def test_what_a_client_has_is_not_sent_again(headers: dict[str, str], status: int) -> None:
+async def test_what_a_client_has_is_not_sent_again(headers: dict[str, Any], status: int) -> None:
     response = await town(always(**FOUND)).facade().respond(request("GET", "Patient/1", **headers))
     assert response.status == status
     assert bool(response.body) is (status == 200)
@@ -198,7 +200,7 @@ async def test_an_update_whose_id_is_another_is_refused() -> None:
     ],
 )
 async def test_answers_are_json_or_it_is_said(
-    headers: dict[str, str], query: list[tuple[str, str]], status: int
+    headers: dict[str, Any], query: list[tuple[str, str]], status: int
 ) -> None:
     wanted = request("GET", "Patient/1", query=query, **headers)
     assert (await town(always(**FOUND)).facade().respond(wanted)).status == status
