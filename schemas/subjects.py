@@ -199,6 +199,16 @@ def schema_bindings(site: SiteId) -> Subject:
     return Subject(f"ctl.{site}.schemas.bindings")
 
 
+def access_records(site: SiteId) -> Subject:
+    """`audit.<site>.access`: who did what at a gateway, in batches."""
+    return Subject(f"audit.{site}.access")
+
+
+def audit_of(site: SiteId) -> Pattern:
+    """Everything that auditors of a site read."""
+    return Pattern(f"audit.{site}.>")
+
+
 def receipt(site: SiteId, message_id: bytes, consumer: str) -> Subject:
     """`ctl.<site>.receipts.<message id>.<consumer>`: what became of one message at one destination."""
     return Subject(f"ctl.{site}.receipts.{message_id.hex()}.{token(consumer, what='consumer')}")
@@ -224,7 +234,9 @@ __all__ = [
     "Pattern",
     "SiteId",
     "Subject",
+    "access_records",
     "answers",
+    "audit_of",
     "call",
     "calls_of",
     "dead_letter",

@@ -147,7 +147,7 @@ class MeshEvents:
 
     async def publish(self, event: NewEvent, *, timeout_s: float = 30.0) -> StoredEvent:
         """Seal and store one event; see `bus.events.protocol.Events.publish`."""
-        if not event.subject.startswith(f"evt.{self._site}."):
+        if not event.subject.startswith((f"evt.{self._site}.", f"audit.{self._site}.")):
             raise SubjectError(
                 f"{event.subject!r} is no event of site {self._site}: evt.{self._site}.<domain>.<event>.<partition>"
             )
@@ -231,6 +231,10 @@ class MeshEvents:
     async def await_receipt(self, message_id: bytes, consumer: str, *, timeout_s: float) -> Receipt:
         """Wait for what a destination did; see `bus.events.protocol.Events.await_receipt`."""
         return await self._receipts.wait(message_id, consumer, timeout_s=timeout_s)
+
+    def inspector(self) -> EnvelopeReader:
+        """Opens single stored messages that this service may read, as often as it is asked: for lists."""
+        return self._reader_of(self._seals.opener(replay_window=False))
 
     def dead_letters(self) -> DeadLetters:
         """The dead letters of the site, if this service's certificate has an operator's rights."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bus.events.streams import event_stream, schedule_stream
-from schemas.subjects import SiteId, token
+from schemas.subjects import SiteId, audit_of, token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,11 @@ def scheduler_rights(site: SiteId) -> EventRights:
     )
 
 
+def auditor_rights(site: SiteId) -> EventRights:
+    """What the auditor's service needs to read access records: nobody else can."""
+    return EventRights(subscribe=(audit_of(site),))
+
+
 def operator_rights(site: SiteId) -> EventRights:
     """What an operator's service needs to list and replay dead letters."""
     return EventRights(
@@ -66,6 +71,7 @@ def operator_rights(site: SiteId) -> EventRights:
 
 __all__ = [
     "EventRights",
+    "auditor_rights",
     "consumer_rights",
     "operator_rights",
     "receipt_rights",

@@ -33,6 +33,11 @@ def receipt_stream(site: SiteId) -> str:
     return f"rcp-{site}"
 
 
+def audit_stream(site: SiteId) -> str:
+    """`aud-<site>`: records of who did what, which nobody but auditors can read."""
+    return f"aud-{site}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
     """What the streams of a site may hold. At a limit they refuse what is new; they never drop what is old."""
@@ -80,6 +85,12 @@ def stream_specs(site: SiteId, limits: StreamLimits) -> tuple[StreamSpec, ...]:
             allow_atomic=False,
             allow_schedules=True,
         ),
+        StreamSpec(
+            name=audit_stream(site),
+            subjects=(f"audit.{site}.>",),
+            duplicate_window_s=limits.duplicate_window_s,
+            replicas=limits.replicas,
+        ),
     )
 
 
@@ -91,6 +102,8 @@ def stream_for(subject: str, site: SiteId) -> str:
         return dead_letter_stream(site)
     if subject.startswith(f"ctl.{site}.receipts."):
         return receipt_stream(site)
+    if subject.startswith(f"audit.{site}."):
+        return audit_stream(site)
     raise SubjectError(f"no stream of site {site} takes the subject {subject}")
 
 
@@ -108,6 +121,7 @@ def derived_id(purpose: str, *parts: str | int) -> bytes:
 __all__ = [
     "RECEIPTS_AGE_S",
     "StreamLimits",
+    "audit_stream",
     "dead_letter_stream",
     "derived_id",
     "event_stream",

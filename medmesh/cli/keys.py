@@ -1,4 +1,4 @@
-"""`medmesh keys tls`: certificates for trying TLS out."""
+"""`medmesh keys`: certificates for trying TLS out, API keys for clients of the gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medmesh.cli.output import emit, errors_in_words, json_option
 
 @click.group("keys")
 def command() -> None:
-    """Make certificates."""
+    """Make certificates and API keys."""
 
 
 @command.command()
@@ -49,3 +49,29 @@ def tls(folder: Path, hosts: tuple[str, ...], days: int, *, force: bool, as_json
         click.echo(
             f"{folder}: ca.pem, server.pem and server.key for {', '.join(names)}, client.pem and client.key"
         )
+
+
+@command.command("api-key")
+@click.argument("client")
+@json_option
+def api_key(client: str, *, as_json: bool) -> None:
+    """Make an API key for CLIENT, a name in mesh.toml, and print it with what mesh.toml needs.
+
+    The key is shown this once and kept nowhere: mesh.toml holds its hash. A client may have several, so that a new one
+    works before the old one is taken out.
+    """
+    from gateway.access.keys import new_api_key
+
+    try:
+        key = new_api_key(client)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="CLIENT") from None
+    if as_json:
+        emit({"client": client, "key": key.text, "hash": key.hash})
+        return
+    click.echo(key.text)
+    click.echo(
+        f'\nGive it to {client}; it is not shown again. In mesh.toml, below [[gateway.client]] name = "{client}":\n\n'
+        f'[[gateway.client.key]]\nhash = "{key.hash}"\n# until = 2030-01-01T00:00:00Z  # when it ends, if it does',
+        err=True,
+    )

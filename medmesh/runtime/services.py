@@ -15,7 +15,7 @@ from bus.catalogue import BindingVerifier, Catalogue
 from bus.events.bodies import Bodies
 from bus.events.events import MeshEvents
 from bus.events.path import StorePath
-from bus.events.rights import operator_rights, scheduler_rights
+from bus.events.rights import auditor_rights, operator_rights, scheduler_rights
 from bus.events.schedules.orders import Schedules
 from bus.events.schedules.scheduler import SCHEDULER, Scheduler
 from bus.events.streams import StreamLimits, event_stream, schedule_stream
@@ -32,6 +32,8 @@ from schemas.registry.models import Mode
 
 OPERATOR: Final = "operator"
 """The service in whose name `medmesh dlq` lists and replays."""
+AUDITOR: Final = "auditor"
+"""The service in whose name access records are read."""
 
 
 class Connected(Protocol):
@@ -145,6 +147,11 @@ class Services:
         """The service that may list and replay dead letters: without it nobody could read them."""
         rights = operator_rights(self._connection.configuration.site)
         return await self.open(OPERATOR, Rights(publish=rights.publish, subscribe=rights.subscribe))
+
+    async def open_auditor(self) -> Service:
+        """The service that may read access records: without it nobody could."""
+        rights = auditor_rights(self._connection.configuration.site)
+        return await self.open(AUDITOR, Rights(publish=rights.publish, subscribe=rights.subscribe))
 
     async def open_scheduler(self) -> Scheduler:
         """The service that publishes what is due; started by its owner."""
@@ -277,4 +284,12 @@ def _needed_from(consumer: ConsumerState, last_seq: int) -> int:
     return consumer.ack_floor + 1
 
 
-__all__ = ["OPERATOR", "Connected", "Service", "Services", "binding_verifier", "schemas_folder"]
+__all__ = [
+    "AUDITOR",
+    "OPERATOR",
+    "Connected",
+    "Service",
+    "Services",
+    "binding_verifier",
+    "schemas_folder",
+]

@@ -1,0 +1,82 @@
+"""Access records and their bytes: JSON, many a message, within an envelope that only auditors can open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from bus.bodies import UnreadableContent
+
+RECORDS_TYPE: Final = "medmesh/access-records"
+_MAX_TEXT: Final = 1024
+_MAX_DETAILS: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessEntry:
+    """One deed of one client. Everything about it is protected data."""
+
+    at_ms: int
+    client: str
+    proof: str
+    """How the client proved who it is."""
+    deed: str
+    what: str = field(repr=False)
+    allowed: bool = True
+    status: int = 0
+    user: str = field(default="", repr=False)
+    purpose: str = ""
+    remote: str = field(default="", repr=False)
+    details: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    records: tuple[AccessEntry, ...]
+    version: int = 1
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(_Batch)
+
+
+def bounded(entry: AccessEntry) -> AccessEntry:
+    """The entry with its texts cut to what a record holds: a long request must not fill the log."""
+    details = {
+        key[:_MAX_TEXT]: value[:_MAX_TEXT]
+        for key, value in list(entry.details.items())[:_MAX_DETAILS]
+    }
+    return AccessEntry(
+        at_ms=entry.at_ms,
+        client=entry.client[:_MAX_TEXT],
+        proof=entry.proof,
+        deed=entry.deed,
+        what=entry.what[:_MAX_TEXT],
+        allowed=entry.allowed,
+        status=entry.status,
+        user=entry.user[:_MAX_TEXT],
+        purpose=entry.purpose[:_MAX_TEXT],
+        remote=entry.remote[:_MAX_TEXT],
+        details=details,
+    )
+
+
+def encode(entries: Sequence[AccessEntry]) -> bytes:
+    """The body of one message."""
+    return _ENCODER.encode(_Batch(tuple(entries)))
+
+
+def decode(body: bytes) -> tuple[AccessEntry, ...]:
+    """What a message holds. Raises `UnreadableContent`."""
+    try:
+        batch = _DECODER.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise UnreadableContent("the access records cannot be parsed") from None
+    if batch.version != 1:
+        raise UnreadableContent(f"access records of version {batch.version} are not known here")
+    return batch.records
+
+
+__all__ = ["RECORDS_TYPE", "AccessEntry", "bounded", "decode", "encode"]
