@@ -79,6 +79,8 @@ class Operation:
     stream: Stream | None = None
     is_long: bool = False
     """It may go on for hours: counted apart from requests, and ended when the gateway drains."""
+    is_always: bool = False
+    """It is answered whatever the load, and while the gateway drains: at once, from memory."""
 
 
 async def only_frame(frames: AsyncIterator[bytes]) -> bytes:

@@ -132,7 +132,7 @@ def _newer(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescr
     newer.package = "grpc.reflection.v1"
     newer.ClearField("options")
     fields = (field for message in newer.message_type for field in message.field)
-    for field in fields:
+    for field in (one for one in fields if one.type_name):
         field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
     for method in newer.service[0].method:
         method.input_type = method.input_type.replace(".v1alpha.", ".v1.")

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -99,7 +100,7 @@ class Front:
 
         async def handle(frame: bytes, context: Any) -> bytes | None:  # noqa: ANN401 -- grpcio's own type
             try:
-                with self._requests.place():
+                with nullcontext() if operation.is_always else self._requests.place():
                     return await work(_arrival(path, context), frame)
             except asyncio.CancelledError:
                 self._counters.add("grpc_cancelled")

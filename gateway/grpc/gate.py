@@ -11,7 +11,7 @@ from bus.services.channel import CALL_TTL_S
 from bus.telemetry.counters import Counters
 from gateway.access.protocol import Access, AccessRecord, Client, Deed, Forbidden
 from gateway.grpc.exchange import IDEMPOTENCY_KEY, Arrival
-from gateway.grpc.status import RpcFailed, Status, failure_of, unavailable
+from gateway.grpc.status import RpcFailed, Status, draining, failure_of, unavailable
 from schemas.errors import DeadlineExceeded, MeshError
 from schemas.keyed import keyed_hash
 
@@ -25,22 +25,43 @@ class Places:
     def __init__(self, limit: int, setting: str) -> None:
         self._limit = limit
         self._setting = setting
-        self.taken = 0
+        self._taken = 0
+        self._is_closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Hold one. Raises `RpcFailed`."""
-        if self.taken >= self._limit:
+        if self._is_closed:
+            raise draining()
+        if self._taken >= self._limit:
             raise unavailable(
                 f"{self._limit} are in work at this gateway ([gateway] {self._setting})",
                 reason="too_many_in_work",
                 retry_after_s=_BUSY_S,
             )
-        self.taken += 1
+        self._taken += 1
+        self._idle.clear()
         try:
             yield
         finally:
-            self.taken -= 1
+            self._taken -= 1
+            if not self._taken:
+                self._idle.set()
+
+    @property
+    def taken(self) -> int:
+        """How many are held."""
+        return self._taken
+
+    def close(self) -> None:
+        """Refuse whatever comes from now on: another gateway takes it."""
+        self._is_closed = True
+
+    async def idle(self) -> None:
+        """Return when none is held."""
+        await self._idle.wait()
 
 
 class Gate:

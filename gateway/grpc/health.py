@@ -51,8 +51,8 @@ class Health:
     def operations(self) -> Mapping[str, Operation]:
         """By path."""
         return {
-            f"/{HEALTH}/Check": Operation(unary=self._check),
-            f"/{HEALTH}/List": Operation(unary=self._list),
+            f"/{HEALTH}/Check": Operation(unary=self._check, is_always=True),
+            f"/{HEALTH}/List": Operation(unary=self._list, is_always=True),
             f"/{HEALTH}/Watch": Operation(stream=self._watch, is_long=True),
         }
 

@@ -43,6 +43,7 @@ class GrpcServer:
         if section.grpc is None:
             raise ConfigurationError("gateway.grpc: there is no such table, so there is no gRPC")
         self._section = section
+        self._counters = runtime.counters
         self._grpc = grpc = section.grpc
         self._index = DescriptorIndex()
         routes = Routes(
@@ -74,10 +75,12 @@ class GrpcServer:
             counters=runtime.counters,
         )
         bridge = Bridge(own=own, routes=routes, shapes=self._index, asking=asking, gate=gate)
+        self._requests = Places(section.max_requests, "max_requests")
+        self._streams = Places(section.max_streams, "max_streams")
         front = Front(
             bridge,
-            requests=Places(section.max_requests, "max_requests"),
-            streams=Places(section.max_streams, "max_streams"),
+            requests=self._requests,
+            streams=self._streams,
             body_timeout_s=section.body_timeout_s,
             counters=runtime.counters,
         )
@@ -102,9 +105,17 @@ class GrpcServer:
 
     async def drain(self, *, timeout_s: float) -> None:
         """Say NOT_SERVING, take nothing new, send followers elsewhere, finish what is in hand."""
+        for places in (self._requests, self._streams):
+            places.close()
         self._health.drain()
         self._api.drain()
-        await self._listener.stop(timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._requests.idle()
+                await self._streams.idle()
+        except TimeoutError:
+            self._counters.add("grpc_cut_short", count=self._requests.taken + self._streams.taken)
+        await self._listener.stop(None)
 
     async def stop(self) -> None:
         """Stop at once; only records of what was done are waited for, for a moment."""

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from google.protobuf.message import Message
 
-from bus.envelope.types import ContentTooLarge
+from bus.envelope.types import ContentTooLarge, NobodyMayRead
 from bus.services.protocol import (
     CallFailed,
     CallRefused,
@@ -30,6 +30,7 @@ from schemas.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from schemas.fhir import UnknownFhirType
 from schemas.generated.medmesh.gateway.v1 import status_pb2 as pb
 
 NO_SUCH_METHOD: Final = "no_such_method"
@@ -129,6 +130,13 @@ def unavailable(detail: str, *, reason: str, retry_after_s: float | None = None)
     return RpcFailed(Status.UNAVAILABLE, detail, reason=reason, retry_after_s=retry_after_s)
 
 
+def draining() -> RpcFailed:
+    """What whoever comes, or stays on, is told while the gateway stops."""
+    return unavailable(
+        "this gateway stops: another one goes on", reason="draining", retry_after_s=0.0
+    )
+
+
 def failure_of(error: BaseException) -> RpcFailed:
     """What a client is told of an error. An error that is none of ours is told without its words."""
     if isinstance(error, RpcFailed):
@@ -175,7 +183,9 @@ _STATUSES: Final[tuple[tuple[type[BaseException], Status], ...]] = (
     (Unavailable, Status.UNAVAILABLE),
     (NoResponders, Status.UNAVAILABLE),
     (Closed, Status.UNAVAILABLE),
+    (NobodyMayRead, Status.UNAVAILABLE),  # no service with that name was ever here
     (NotFound, Status.NOT_FOUND),
+    (UnknownFhirType, Status.INVALID_ARGUMENT),
     (ValueError, Status.INVALID_ARGUMENT),  # subjects, schemas, FHIR: what was sent does not fit
 )
 """The first that fits."""
@@ -193,6 +203,7 @@ __all__ = [
     "RpcFailed",
     "Status",
     "Trailers",
+    "draining",
     "failure_of",
     "invalid",
     "unavailable",

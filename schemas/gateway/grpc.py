@@ -39,10 +39,10 @@ class GrpcSection(Section):
         default=True, description="Whether clients that may use the gateway may ask it for schemas."
     )
     streams_per_connection: int = Field(
-        default=128,
+        default=1024,
         ge=1,
         le=10_000,
-        description="Calls at a time on one connection; a client's further ones wait.",
+        description="Calls at a time on one connection; a client makes its further ones wait, or is refused (UNAVAILABLE).",
     )
     idle_timeout_s: float = Field(
         default=1800.0,

@@ -18,7 +18,7 @@ from gateway.grpc.asking import Asking
 from gateway.grpc.exchange import Arrival, Operation, only_frame
 from gateway.grpc.gate import Gate, written
 from gateway.grpc.routes import Owner, Target
-from gateway.grpc.status import RpcFailed, Status, invalid, unavailable, unimplemented
+from gateway.grpc.status import RpcFailed, Status, draining, invalid, unimplemented
 from schemas import subjects
 from schemas.fhir import MalformedFhir
 from schemas.generated.medmesh.gateway.v1 import mesh_pb2 as pb
@@ -125,11 +125,7 @@ class MeshApi:
             return RpcFailed(
                 Status.UNAUTHENTICATED, "the client's token has expired", reason="expired"
             )
-        return unavailable(
-            "this gateway stops: go on at another one, behind the last seq",
-            reason="draining",
-            retry_after_s=0.0,
-        )
+        return draining()
 
 
 async def _until(
