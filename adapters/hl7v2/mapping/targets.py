@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from adapters.hl7v2.mapping.errors import TablesError, nearest
@@ -25,6 +25,8 @@ _PRIMITIVE_EXTENSION: Final = Element(
 )
 Key = tuple[int, ...] | None
 Object = dict[str, Json]
+Choices = Mapping[str, frozenset[str]]
+"""Of the elements of a type that are a choice: those that must give way to them."""
 
 
 def merge(into: Object, more: Object, env: Env) -> None:
@@ -40,6 +42,14 @@ def merge(into: Object, more: Object, env: Env) -> None:
             if old is not None and old != value:
                 env.discard(old)
             into[name] = value
+
+
+def _lay(into: Object, more: Object, frame: Frame, choices: Choices) -> None:
+    """Merge, and let a choice element that comes take the place of its other types."""
+    if choices:
+        for name in more.keys() & choices.keys():
+            _clear(into, choices[name], frame)
+    merge(into, more, frame.env)
 
 
 def copied(value: Json) -> Json:
@@ -60,6 +70,8 @@ class KeyWay:
 
     name: str
     others: frozenset[str]
+    choices: Choices = field(default_factory=dict, compare=False)
+    """Those of the objects that it takes."""
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
         """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
@@ -76,7 +88,7 @@ class KeyWay:
             _clear(into, self.others, frame)
         old = into.get(self.name)
         if isinstance(old, dict) and isinstance(value, dict):
-            merge(old, value, frame.env)
+            _lay(old, value, frame, self.choices)
             return old
         if old is not None and old != value:
             frame.env.discard(old)
@@ -91,6 +103,8 @@ class Labelled:
     name: str
     prefix: str
     label: str
+    choices: Choices = field(default_factory=dict, compare=False)
+    """Those of the objects that it takes."""
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
         """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
@@ -121,7 +135,7 @@ class Labelled:
             labels[place] = value
             _list(into, self.name).append(value)
             return value
-        merge(old, value, frame.env)
+        _lay(old, value, frame, self.choices)
         return old
 
 
@@ -131,6 +145,8 @@ class Indexed:
 
     name: str
     index: int
+    choices: Choices = field(default_factory=dict, compare=False)
+    """Those of the objects that it takes."""
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
         """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
@@ -145,7 +161,7 @@ class Indexed:
         found = self._padded(into, frame)
         old = found[self.index]
         if isinstance(old, dict) and isinstance(value, dict):
-            merge(old, value, frame.env)
+            _lay(old, value, frame, self.choices)
             return old
         if old is not None and old != value:
             frame.env.discard(old)
@@ -168,6 +184,8 @@ class ExtensionWay:
 
     name: str
     url: str
+    choices: Choices = field(default_factory=dict, compare=False)
+    """Those of the objects that it takes."""
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
         """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
@@ -183,7 +201,7 @@ class ExtensionWay:
         """Put a value at the end of a path; returns what stands there then."""
         inner = self.enter(into, frame, key)
         if isinstance(value, dict):
-            merge(inner, value, frame.env)
+            _lay(inner, value, frame, self.choices)
         return inner
 
 
@@ -191,8 +209,7 @@ class ExtensionWay:
 class This:
     """The filled object itself."""
 
-    others: Mapping[str, frozenset[str]]
-    """Of the elements that are a choice: those that must give way."""
+    others: Choices
 
     def enter(self, into: Object, frame: Frame, key: Key) -> Object:
         """The object at this step of a path; made where there is none. `key` tells source repetitions apart."""
@@ -201,9 +218,7 @@ class This:
     def put(self, into: Object, value: Json, frame: Frame, key: Key) -> Json:
         """Put a value at the end of a path; returns what stands there then."""
         if isinstance(value, dict):
-            for name in value.keys() & self.others.keys():
-                _clear(into, self.others[name], frame)
-            merge(into, value, frame.env)
+            _lay(into, value, frame, self.others)
             return into
         into[VALUE] = value
         return value
@@ -281,13 +296,7 @@ def index_of(placed: object, found: object) -> int:
 def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
     """Check a path against the elements of a type. Raises `TablesError`, which names the elements that there are."""
     if text == THIS:
-        elements = shapes.types.get(owner, {})
-        choices = {
-            name: frozenset(shapes.others(owner, one))
-            for name, one in elements.items()
-            if one.choice
-        }
-        return Target(text, owner, None, [This(choices)])
+        return Target(text, owner, None, [This(_choices(owner, shapes))])
     steps: list[Way] = []
     kind, last_owner, at, element = owner, owner, 0, None
     while at < len(text):
@@ -313,6 +322,13 @@ def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
     target = Target(text, owner, element, steps)
     target.last_owner = last_owner
     return target
+
+
+def _choices(kind: str, shapes: Shapes) -> Choices:
+    elements = shapes.types.get(kind, {})
+    return {
+        name: frozenset(shapes.others(kind, one)) for name, one in elements.items() if one.choice
+    }
 
 
 def _element(kind: str, name: str, shapes: Shapes, where: str) -> Element:
@@ -344,17 +360,17 @@ def _step(
         raise TablesError(f"{where}: {name} is a list: write {name}[], {name}[0] or {name}[label]")
     if has_index and not element.is_list:
         raise TablesError(f"{where}: {name} is no list: leave out the index")
+    choices = _choices(element.type, shapes)
     if not has_index:
-        return KeyWay(
-            name, frozenset(shapes.others(kind, element)) if kind in shapes.types else frozenset()
-        )
+        others = shapes.others(kind, element) if kind in shapes.types else ()
+        return KeyWay(name, frozenset(others), choices)
     if found["url"] is not None:
         if element.type != "Extension":
             raise TablesError(f"{where}: only extensions are found by url")
-        return ExtensionWay(name, found["url"])
+        return ExtensionWay(name, found["url"], choices)
     if found["index"] is not None:
-        return Indexed(name, int(found["index"]))
-    return Labelled(name, prefix, found["label"] or "")
+        return Indexed(name, int(found["index"]), choices)
+    return Labelled(name, prefix, found["label"] or "", choices)
 
 
 __all__ = [
