@@ -124,7 +124,7 @@ def sentences(name: str, fields: Mapping[str, object]) -> list[str]:
     rows = [row for row in adapters if isinstance(row, dict)] if isinstance(adapters, list) else []
     if name == "ready":
         head = f"ready: {fields['mesh']}/{fields['site']} on {fields['server']}, every write {fields['durability']}"
-        return [head, *(_adapter_line(row) for row in rows)]
+        return [head, *(_adapter_line(row) for row in rows), *_gateway_lines(fields.get("gateway"))]
     if name == "stats":
         return [_stats_line(row) for row in rows]
     words = " ".join(f"{key}={value}" for key, value in fields.items() if value not in ("", None))
@@ -139,6 +139,13 @@ def _adapter_line(row: Mapping[str, object]) -> str:
         else ""
     )
     return f"  {row['name']:16} {row['kind']}{where}"
+
+
+def _gateway_lines(listens: object) -> list[str]:
+    """One line where there is a gateway."""
+    if not isinstance(listens, list | tuple) or not listens:
+        return []
+    return [f"  {'gateway':16} listens on {', '.join(map(str, listens))}"]
 
 
 def _stats_line(row: Mapping[str, object]) -> str:

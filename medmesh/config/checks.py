@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from adapters.contract import AdapterConfig, AdapterKind, Rights
+from gateway.access.listeners import check_access, is_loopback
 from medmesh.config.problems import Problem, key_path, nearest
 from schemas import subjects
-from schemas.errors import MeshError
+from schemas.errors import ConfigurationError, MeshError
+from schemas.gateway import GatewaySection
 from schemas.subjects import SiteId
 
 
@@ -42,7 +44,7 @@ def rights_of(
     return adapter, []
 
 
-RESERVED_NAMES: Final = frozenset({"operator", "scheduler"})
+RESERVED_NAMES: Final = frozenset({"gateway", "operator", "scheduler"})
 """Services that every mesh has."""
 
 
@@ -66,27 +68,72 @@ def wrong_names(names: Sequence[str]) -> list[Problem]:
     ]
 
 
-def shared_listeners(adapters: Sequence[ConfiguredAdapter]) -> list[Problem]:
-    """Two listeners on one port of one address."""
-    seen: dict[str, list[tuple[str, ConfiguredAdapter]]] = {}
-    problems = []
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address that the configuration opens."""
+
+    owner: str
+    """As problems name it: `adapter[0] "emr-in"`, `gateway`."""
+    key: str
+    address: str
+
+
+def listeners(
+    adapters: Sequence[ConfiguredAdapter], gateway: GatewaySection | None
+) -> list[Listener]:
+    """Every listener of a configuration, those of the gateway last."""
+    found = []
     for adapter in adapters:
-        for address in adapter.addresses:
-            host, _, port = address.rpartition(":")
-            if port == "0":
-                continue
-            for other_host, other in seen.setdefault(port, []):
-                if _same_interface(host, other_host):
-                    problems.append(
-                        Problem(
-                            key=f'adapter[{adapter.place}] "{adapter.config.name}".listen',
-                            text=f'{address} is taken by adapter[{other.place}] "{other.config.name}"; '
-                            "give each listener a port of its own",
-                        )
+        owner = f'adapter[{adapter.place}] "{adapter.config.name}"'
+        found += [Listener(owner, f"{owner}.listen", address) for address in adapter.addresses]
+    if gateway is not None:
+        found.append(Listener("gateway", "gateway.listen", gateway.listen))
+        if gateway.grpc is not None:
+            found.append(Listener("gateway.grpc", "gateway.grpc.listen", gateway.grpc.listen))
+        if mutual := gateway.access.mtls_listen:
+            found.append(Listener("gateway.access", "gateway.access.mtls_listen", mutual))
+    return found
+
+
+def shared_listeners(opened: Sequence[Listener]) -> list[Problem]:
+    """Two listeners on one port of one address."""
+    seen: dict[str, list[tuple[str, Listener]]] = {}
+    problems = []
+    for listener in opened:
+        host, _, port = listener.address.rpartition(":")
+        if port == "0":
+            continue
+        for other_host, other in seen.setdefault(port, []):
+            if _same_interface(host, other_host):
+                problems.append(
+                    Problem(
+                        key=listener.key,
+                        text=f"{listener.address} is taken by {other.owner}; give each listener a port of its own",
                     )
-                    break
-            seen[port].append((host, adapter))
+                )
+                break
+        seen[port].append((host, listener))
     return problems
+
+
+def open_gateway(gateway: GatewaySection) -> list[Problem]:
+    """A gateway that others can reach must know its clients, and must not speak in the clear."""
+    try:
+        check_access(gateway)
+    except ConfigurationError as error:
+        key, _, text = str(error).partition(": ")
+        return [Problem(key=key, text=text) if text else Problem(key="gateway", text=str(error))]
+    if gateway.tls is not None:
+        return []
+    return [
+        Problem(
+            key=one.key,
+            text=f'"{one.address}" can be reached from other machines, so it needs TLS: add [gateway.tls] with '
+            "certificate and key, or listen on 127.0.0.1 behind a proxy on this machine",
+        )
+        for one in listeners((), gateway)
+        if not is_loopback(one.address)
+    ]
 
 
 def _same_interface(one: str, other: str) -> bool:
@@ -145,7 +192,10 @@ def strings(config: AdapterConfig, field: str) -> tuple[str, ...]:
 __all__ = [
     "RESERVED_NAMES",
     "ConfiguredAdapter",
+    "Listener",
     "foreign_subjects",
+    "listeners",
+    "open_gateway",
     "rights_of",
     "shared_listeners",
     "strings",

@@ -99,15 +99,34 @@ def apply_settings(layers: Layers, settings: Iterable[tuple[str, str, str]]) -> 
     """Put settings from flags or the environment on top; wrong keys become problems."""
     for key, text, origin in settings:
         parts = key.split(".")
+        seen = origin if origin != "--set" else f"--set {key}"
         if parts[0] == "adapter":
             _apply_adapter_setting(layers, parts, text, origin)
         elif parts[0] in SiteConfig.model_fields and len(parts) > 1:
             section = model_in(SiteConfig.model_fields[parts[0]].annotation)
+            if array := _array_within(section, parts):
+                layers.problems.append(Problem(key=seen, text=_in_the_file(array)))
+                continue
             layers.put(tuple(parts), parse_text(text, _annotation(section, parts[1:])), origin)
         else:
             known = [f"{name}.<key>" for name in (*SiteConfig.model_fields, "adapter.<name>")]
-            seen = origin if origin != "--set" else f"--set {key}"
             layers.problems.append(Problem(key=seen, text=unknown_key(key, known)))
+
+
+def _array_within(model: type[BaseModel] | None, parts: list[str]) -> str:
+    """The array of tables that a key goes into, empty where it goes into none: its tables have no names here."""
+    for depth, part in enumerate(parts[1:], start=1):
+        if model is None or part not in model.model_fields:
+            return ""
+        annotation = model.model_fields[part].annotation
+        model = model_in(annotation)
+        if model is not None and is_array(annotation):
+            return ".".join(parts[: depth + 1])
+    return ""
+
+
+def _in_the_file(array: str) -> str:
+    return f"{array} is a list of tables: write each as [[{array}]] in the file"
 
 
 def _apply_adapter_setting(layers: Layers, parts: list[str], text: str, origin: str) -> None:

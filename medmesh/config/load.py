@@ -158,7 +158,10 @@ def _adapters(
         if (adapter := _adapter(i, table, layers, base, names, site)) is not None:
             adapters.append(adapter)
     layers.problems += checks.wrong_names(names)
-    layers.problems += checks.shared_listeners(adapters)
+    gateway = site_config.gateway if site_config is not None else None
+    layers.problems += checks.shared_listeners(checks.listeners(adapters, gateway))
+    if gateway is not None:
+        layers.problems += checks.open_gateway(gateway)
     layers.problems += checks.unknown_receipts(adapters, names)
     if site is not None:
         layers.problems += checks.foreign_subjects(adapters, site)
@@ -215,6 +218,11 @@ def _prepare(
         if inner is not None and isinstance(value, dict):
             value = dict(value)
             _prepare(inner, value, here, layers, base)
+        elif inner is not None and isinstance(value, list):
+            value = [dict(one) if isinstance(one, dict) else one for one in value]
+            for i, one in enumerate(value):
+                if isinstance(one, dict):
+                    _prepare(inner, one, (*here, i), layers, base)
         elif holds_path(info.annotation):
             value = _absolute(value, folder)
         table[name] = value

@@ -51,6 +51,9 @@ def _walk(model: BaseModel, place: Place) -> Iterator[tuple[Place, object, str]]
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from _walk(value, (*place, name))
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            for i, one in enumerate(value):
+                yield from _walk(one, (*place, name, i))
         else:
             yield (*place, name), value, info.description or ""
 

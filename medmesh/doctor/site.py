@@ -11,6 +11,7 @@ from bus.transport.binary import find_server
 from bus.transport.server import running_server
 from bus.trust import Trust
 from medmesh.config import Configuration, ConfigurationProblems, load
+from medmesh.config.checks import listeners
 from medmesh.doctor.finding import Finding, good, note, wrong
 from medmesh.doctor.machine import check_machine
 from medmesh.doctor.ports import check_port
@@ -37,6 +38,8 @@ async def examine(file: Path | None, flags: Sequence[str], clock: Clock) -> list
     ours = frozenset({access.pid, *_parents(access.pid)}) if access else frozenset[int]()
     for adapter in configuration.adapters:
         findings += [check_port(adapter.config.name, one, ours=ours) for one in adapter.addresses]
+    for listener in listeners((), settings.gateway):
+        findings.append(check_port(listener.owner, listener.address, ours=ours))
     if access is None and not settings.nats.servers:
         findings.append(
             note(
@@ -66,13 +69,18 @@ def _configuration(
     except ConfigurationError as error:
         return None, [wrong(area, "file", str(error), "name the file with -c, or write one")]
     count = len(configuration.adapters)
-    if not count:
+    has_gateway = configuration.settings.gateway is not None
+    if not count and not has_gateway:
         return configuration, [
             wrong(
-                area, "adapters", "none is configured", "add an [[adapter]]: there is nothing to do"
+                area,
+                "adapters",
+                "none is configured",
+                "add an [[adapter]] or a [gateway]: there is nothing to do",
             )
         ]
-    return configuration, [good(area, str(configuration.file), f"{count} adapters, all good")]
+    words = f"{count} adapters{' and a gateway' if has_gateway else ''}, all good"
+    return configuration, [good(area, str(configuration.file), words)]
 
 
 def _server_program(configuration: Configuration) -> list[Finding]:

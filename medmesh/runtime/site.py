@@ -8,6 +8,7 @@ import functools
 import os
 import random
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from adapters.contract import AdapterRuntime, Health
 from bus.clock import SystemClock
@@ -30,6 +31,11 @@ from medmesh.runtime.stats import AdapterStats
 from schemas.clock import Clock
 from schemas.errors import ConfigurationError, MeshError, Unavailable
 
+if TYPE_CHECKING:
+    from medmesh.runtime.gateway import RunningGateway
+
+GATEWAY: Final = "gateway"
+"""The service in whose name the gateway works."""
 _LOOK_S = 1.0
 """How often conditions are compared, so that a change is reported."""
 _LEAVE_S = 2.0
@@ -66,6 +72,7 @@ class MeshRuntime:
             chance=self._chance, counters=self.counters,
         )  # fmt: skip
         self._adapters: list[RunningAdapter] = []
+        self._gateway: RunningGateway | None = None
         self._keeper: RetentionKeeper | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._read_s = 0.0
@@ -75,10 +82,10 @@ class MeshRuntime:
 
     async def start(self) -> None:
         """Bring everything up; returns when every listener accepts, after the event `ready`. Raises `MeshError`."""
-        if not self.configuration.adapters:
+        if not self.configuration.adapters and self.configuration.settings.gateway is None:
             raise ConfigurationError(
-                f"{self.configuration.file or 'configuration'}: no [[adapter]] is configured, so there is nothing "
-                "to do; `medmesh demo --print-config` shows an example"
+                f"{self.configuration.file or 'configuration'}: neither an [[adapter]] nor a [gateway] is configured, "
+                "so there is nothing to do; `medmesh demo --print-config` shows an example"
             )
         await self._connection.start()
         for finding in size_findings(self.configuration, self._connection.transport.max_payload):
@@ -100,6 +107,7 @@ class MeshRuntime:
         for running in sorted(self._adapters, key=lambda one: bool(one.configured.addresses)):
             await self._start_adapter(running)
         await scheduler.start()
+        await self._start_gateway(services)
         self._keep_retention()
         self._read_s = self.clock.monotonic_s()
         for running in self._adapters:
@@ -125,6 +133,8 @@ class MeshRuntime:
         def left_s() -> float:
             return max(0.1, deadline_s - self.clock.monotonic_s())
 
+        if self._gateway is not None:
+            await self._gateway.drain(timeout_s=left_s())
         for has_listener in (True, False):
             group = [
                 running
@@ -148,6 +158,9 @@ class MeshRuntime:
         if self._keeper is not None:
             await self._keeper.stop()
             self._keeper = None
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            await gateway.stop()
         for running in reversed(self._adapters):
             with contextlib.suppress(MeshError):
                 await running.adapter.stop()
@@ -169,8 +182,11 @@ class MeshRuntime:
 
     @property
     def addresses(self) -> Mapping[str, tuple[str, ...]]:
-        """Listeners by adapter."""
-        return {running.name: running.addresses for running in self._adapters}
+        """Listeners by adapter, and those of the gateway."""
+        found = {running.name: running.addresses for running in self._adapters}
+        if self._gateway is not None:
+            found[GATEWAY] = self._gateway.addresses
+        return found
 
     def stats(self) -> list[AdapterStats]:
         """What each adapter has done since the last call."""
@@ -213,6 +229,25 @@ class MeshRuntime:
                 raise
             raise Unavailable(f"{error}{words}: stop that program or change `listen`") from error
         running.started = True
+
+    async def _start_gateway(self, services: Services) -> None:
+        section = self.configuration.settings.gateway
+        if section is None:
+            return
+        from medmesh.runtime.gateway import RunningGateway  # noqa: PLC0415 - large, and not everywhere
+
+        self._gateway = gateway = RunningGateway(
+            self.configuration, section, connection=self._connection, services=services,
+            calls=self._calls, health=self.health, counters=self.counters, clock=self.clock,
+            chance=self._chance,
+        )  # fmt: skip
+        try:
+            await gateway.start()
+        except Unavailable as error:
+            words = "".join(taken_words(address) for address in gateway.addresses)
+            if not words:
+                raise
+            raise Unavailable(f"{error}{words}: stop that program or change `listen`") from error
 
     def _keep_retention(self) -> None:
         retention = self.configuration.settings.retention
@@ -318,6 +353,7 @@ class MeshRuntime:
             "schemas": self._schema_fields(),
             "max_event_bytes": max_content_bytes(self._connection.transport.max_payload),
             "adapters": [running.fields() for running in self._adapters],
+            "gateway": list(self._gateway.addresses) if self._gateway is not None else [],
         }
 
 
