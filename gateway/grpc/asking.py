@@ -34,7 +34,7 @@ class Asking:
         Raises `Forbidden`, what `gateway.contract.Call` does, and `RpcFailed`.
         """
         owner = target.owner
-        what = f"{owner.service}/{target.method}"
+        what = f"{owner}/{target.method}"
         self._gate.check(client, arrival, Deed.CALL, what)
         timeout_s = self._gate.timeout_s(arrival)
         record = self._gate.record(client, arrival, Deed.CALL, what)

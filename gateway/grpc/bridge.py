@@ -95,7 +95,7 @@ class Bridge:
         if response.type.partition(";")[0] not in _CARRIED_TYPES:
             raise RpcFailed(
                 Status.INTERNAL,
-                f"{target.owner.service}/{target.method} answers {response.type[:80]}, which is no protobuf message: "
+                f"{target.owner}/{target.method} answers {response.type[:80]}, which is no protobuf message: "
                 "declare it with protobuf messages, or call it by medmesh.gateway.v1.Mesh/Request",
                 reason="answer_is_no_protobuf",
             )

@@ -113,7 +113,7 @@ class Gate:
     ) -> None:
         """Ask whether a client may do it; a refusal is written down. Raises `Forbidden`.
 
-        `what`: the subject or pattern, or `<service>/<method>` of a call.
+        `what`: the subject or pattern, or `<service>/<method>` of a call (`lab.v2/get` for another version than 1).
         """
         try:
             match deed:

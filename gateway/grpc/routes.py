@@ -38,6 +38,10 @@ class Owner:
     service: str
     major: int = 1
 
+    def __str__(self) -> str:
+        """`lab`, or `lab.v2`: as the configuration and rights write it."""
+        return self.service if self.major == 1 else f"{self.service}.v{self.major}"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -115,7 +119,7 @@ class Routes:
             instance = seen.instance
             owner = Owner(instance.service, instance.major)
             claimed = _words(instance.metadata.get(SERVICES_KEY, ""))
-            configured = (name for name, one in self._configured.items() if one == owner)
+            configured = [name for name, one in self._configured.items() if one == owner]
             for schema in _words(instance.metadata.get(SCHEMA_KEY, "")):
                 found.setdefault(schema, set()).update(claimed, configured)
         return {schema: frozenset(names) for schema, names in found.items()}
@@ -137,7 +141,7 @@ class Routes:
             raise unimplemented(f"no service of the mesh answers for {name}")
         ours = mesh_method(method, self._methods.get(owner, ()))
         if not ours:
-            raise unimplemented(f"{owner.service} v{owner.major} offers nothing like {method}")
+            raise unimplemented(f"{owner} offers nothing like {method}")
         target = Target(owner, ours)
         if len(self._targets) < _MAX_KNOWN:
             self._targets[path] = target

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gateway.access.protocol import Access
 from gateway.contract import GatewayRuntime
@@ -22,6 +23,7 @@ from gateway.grpc.health import Health
 from gateway.grpc.reflection import Reflection
 from gateway.grpc.routes import Routes
 from gateway.grpc.sources import DescriptorSources
+from gateway.part import Mount
 from schemas.errors import ConfigurationError
 from schemas.gateway import GatewaySection
 
@@ -30,7 +32,10 @@ _RECORDS_S: Final = 5.0
 
 
 class GrpcServer:
-    """`start`, `drain`, `stop`. Needs `[gateway.grpc]`; `feed` is what Subscribe follows events with."""
+    """A `gateway.part.Part` with a listener of its own. Needs `[gateway.grpc]`.
+
+    `feed` is what Subscribe follows events with; without one it is unimplemented.
+    """
 
     def __init__(
         self,
@@ -74,11 +79,12 @@ class GrpcServer:
             records=runtime.records,
             counters=runtime.counters,
         )
-        bridge = Bridge(own=own, routes=routes, shapes=self._index, asking=asking, gate=gate)
+        self.bridge = Bridge(own=own, routes=routes, shapes=self._index, asking=asking, gate=gate)
+        """For another transport than the listener's."""
         self._requests = Places(section.max_requests, "max_requests")
         self._streams = Places(section.max_streams, "max_streams")
         front = Front(
-            bridge,
+            self.bridge,
             requests=self._requests,
             streams=self._streams,
             body_timeout_s=section.body_timeout_s,
@@ -86,6 +92,14 @@ class GrpcServer:
         )
         self._listener = Listener(front, _limits(section))
         self._port = 0
+
+    def mounts(self) -> Sequence[Mount]:
+        """None: it is no part of the HTTP side, but lives and ends with it."""
+        return ()
+
+    def components(self) -> Mapping[str, Any]:
+        """None."""
+        return {}
 
     @property
     def address(self) -> str:

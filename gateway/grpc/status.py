@@ -24,6 +24,7 @@ from bus.transport.protocol import NoResponders, NotFound, PayloadTooLarge
 from gateway.access.protocol import Forbidden, TooMany, Unauthenticated
 from schemas.errors import (
     Closed,
+    ConfigurationError,
     DeadlineExceeded,
     MeshError,
     PermissionRefused,
@@ -186,6 +187,7 @@ _STATUSES: Final[tuple[tuple[type[BaseException], Status], ...]] = (
     (NobodyMayRead, Status.UNAVAILABLE),  # no service with that name was ever here
     (NotFound, Status.NOT_FOUND),
     (UnknownFhirType, Status.INVALID_ARGUMENT),
+    (ConfigurationError, Status.INTERNAL),
     (ValueError, Status.INVALID_ARGUMENT),  # subjects, schemas, FHIR: what was sent does not fit
 )
 """The first that fits."""

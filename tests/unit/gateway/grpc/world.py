@@ -144,7 +144,7 @@ class Records:
     def __init__(self) -> None:
         self.broker = MemoryBroker()
 
-    async def __call__(self, bucket: str, *, history: int = 1) -> KeyValue:
+    async def __call__(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
         transport = await self.broker.connect()
         return await transport.key_value(bucket, history=history)
 
