@@ -10,14 +10,14 @@ from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from adapters.fhir import CLIENT, RECEIVER
+from adapters.fhir import CLIENT, RECEIVER, STORE
 from adapters.files import READER, WRITER
 from adapters.hl7v2 import FROM_FHIR, MLLP_CLIENT, MLLP_SERVER, TO_FHIR
 from medmesh.config.problems import model_in
 from schemas.config import SiteConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
-KINDS = (MLLP_SERVER, MLLP_CLIENT, TO_FHIR, FROM_FHIR, WRITER, READER, CLIENT, RECEIVER)
+KINDS = (MLLP_SERVER, MLLP_CLIENT, TO_FHIR, FROM_FHIR, WRITER, READER, CLIENT, RECEIVER, STORE)
 
 HEAD = """# Every key of `mesh.toml`
 

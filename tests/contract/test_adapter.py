@@ -13,10 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.contract import Adapter, AdapterConfig, AdapterKind, AdapterRuntime, Condition, Health
-from adapters.fhir import CLIENT, RECEIVER
+from adapters.fhir import CLIENT, RECEIVER, STORE
 from adapters.files import READER, WRITER
 from adapters.hl7v2 import FROM_FHIR, MLLP_CLIENT, MLLP_SERVER, TO_FHIR
 from bus.clock import SystemClock
+from bus.services.protocol import Offer
 from schemas import subjects
 from tests.ports import free_port
 from tests.unit.adapters.memory_events import MemoryEvents
@@ -51,6 +52,7 @@ KINDS = {
             },
         ),
         Kind(RECEIVER, lambda _: {"listen": f"127.0.0.1:{free_port()}"}),
+        Kind(STORE, lambda _: {"subscribe": "evt.north.patient.>"}),
     )
 }
 
@@ -68,13 +70,25 @@ class Bench:
         return adapter
 
 
+class Nobody:
+    """An offered service that nobody calls."""
+
+    async def drain(self, *, timeout_s: float = 10.0) -> None:
+        pass
+
+
+async def served(offer: Offer) -> Nobody:
+    assert offer.methods
+    return Nobody()
+
+
 @pytest.fixture(params=sorted(KINDS))
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     entry = KINDS[request.param]
     settings = {"name": "unit", "kind": entry.kind.kind} | entry.settings(tmp_path)
     config: AdapterConfig = entry.kind.config.model_validate(settings)
     events = MemoryEvents()
-    made = runtime(events, tmp_path / "own", clock=SystemClock(), records=in_memory())
+    made = runtime(events, tmp_path / "own", clock=SystemClock(), records=in_memory(), serve=served)
     return Bench(entry.kind, config, made)
 
 
@@ -106,7 +120,7 @@ def test_rights_are_patterns_inside_the_site(bench: Bench) -> None:
     assert rights.publish or rights.subscribe
     for pattern in (*rights.publish, *rights.subscribe):
         subjects.pattern(pattern)
-        assert pattern.startswith((f"evt.{SITE}.", f"ctl.{SITE}.", "dlq."))
+        assert pattern.startswith((f"evt.{SITE}.", f"ctl.{SITE}.", f"svc.{SITE}.", "dlq."))
 
 
 def test_addresses_are_host_and_port(bench: Bench) -> None:
