@@ -7,6 +7,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
+from adapters.fhir.codec.partial import is_id
 from gateway.fhir.exchange import FhirRequest, FhirResponse, Refusal
 from gateway.fhir.negotiation import applied
 from schemas.generated.medmesh.fhir.v1 import interaction_pb2 as pb
@@ -18,8 +19,10 @@ def response_of(
     request: FhirRequest, interaction: pb.Interaction, outcome: pb.Outcome
 ) -> FhirResponse:
     """The answer to one request. Raises `Refusal` (502) for an outcome without a status."""
-    if outcome.status not in _STATUSES:
-        raise Refusal(HTTPStatus.BAD_GATEWAY, "exception", "the owner's answer has no status")
+    names = (outcome.id, outcome.version, outcome.resource_type)
+    if outcome.status not in _STATUSES or not all(is_id(name) for name in names if name):
+        text = "the owner's answer has no status, or an id that is none"
+        raise Refusal(HTTPStatus.BAD_GATEWAY, "exception", text)
     headers = _headers(request, interaction, outcome)
     if outcome.status == HTTPStatus.OK and _is_unchanged(request, interaction, outcome):
         return FhirResponse(status=HTTPStatus.NOT_MODIFIED, headers=headers)

@@ -20,7 +20,7 @@ from bus.services.protocol import (
 from bus.transport.protocol import PayloadTooLarge
 from gateway.contract import Call
 from gateway.fhir.exchange import Refusal
-from gateway.fhir.owners import Owner
+from gateway.fhir.owners import MAJOR, Owner
 from schemas.errors import DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from schemas.generated.medmesh.fhir.v1 import interaction_pb2 as pb
 
@@ -54,7 +54,7 @@ async def ask(
             METHOD,
             interaction.SerializeToString(),
             type=PROTOBUF,
-            version=owner.major,
+            version=MAJOR,
             timeout_s=timeout_s,
             idempotent=interaction.kind in SAFE,
             traceparent=traceparent,

@@ -29,9 +29,12 @@ _CAPABILITIES_S: Final = 5.0
 class Facade:
     """Answers FHIR requests by calling the owners of their types."""
 
-    def __init__(self, runtime: GatewayRuntime, access: Access, *, smart: bool) -> None:
+    def __init__(
+        self, runtime: GatewayRuntime, access: Access, *, trusted: frozenset[str], smart: bool
+    ) -> None:
         self._runtime = runtime
         self._access = access
+        self._trusted = trusted
         self._smart = smart
 
     async def respond(self, request: FhirRequest) -> FhirResponse:
@@ -65,7 +68,7 @@ class Facade:
         interaction = interaction_of(request, place_of(request.method, request.path))
         try:
             permits.check_permits(self._access, request.client, interaction)
-            known = owners(self._runtime.services(), request.release)
+            known = self._owners(request)
             owner = owner_of(known, request.release, interaction.resource_type)
             outcome = await self._ask(request, owner, interaction)
             if interaction.kind in _LISTS and outcome.status == HTTPStatus.OK and outcome.body:
@@ -137,7 +140,7 @@ class Facade:
         return response_of(request, interaction, outcome)
 
     def _one_owner(self, request: FhirRequest, urls: set[str]) -> Owner:
-        known = owners(self._runtime.services(), request.release)
+        known = self._owners(request)
         types = {url.partition("?")[0].split("/")[0] for url in urls}
         found = {owner_of(known, request.release, one) for one in types or {""}}
         if len(found) > 1:
@@ -149,7 +152,7 @@ class Facade:
     # -- capabilities ----------------------------------------------------------------------------
 
     async def _capabilities(self, request: FhirRequest) -> FhirResponse:
-        known = owners(self._runtime.services(), request.release)
+        known = self._owners(request)
         answers = await asyncio.gather(*(self._offer(request, owner) for owner in known))
         offers = [
             (owner, answer)
@@ -176,6 +179,9 @@ class Facade:
             self._count("capabilities_missing", owner.service)
             return None
         return found if isinstance(found, dict) else None
+
+    def _owners(self, request: FhirRequest) -> list[Owner]:
+        return owners(self._runtime.services(), request.release, trusted=self._trusted)
 
     # -- records ---------------------------------------------------------------------------------
 

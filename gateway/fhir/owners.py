@@ -1,10 +1,11 @@
-"""Who owns a resource type: services say it in the metadata that discovery carries."""
+"""Who owns a resource type: services say it in the metadata that discovery carries; those that may, are believed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import Final
 
 from bus.services.protocol import Health, Seen
@@ -17,6 +18,8 @@ TYPES: Final = "fhir.types"
 COMPARTMENTS: Final = "fhir.compartments"
 """Metadata of an owner: "yes" where it keeps to `Requester.compartment`."""
 EVERY: Final = "*"
+MAJOR: Final = 1
+"""Version of the protocol between façade and owners: `svc.<site>.<owner>.v1`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,28 +27,28 @@ class Owner:
     """One service that owns resource types of a release."""
 
     service: str
-    major: int
     types: frozenset[str]
     keeps_compartments: bool
 
 
-def owners(services: Mapping[str, Sequence[Seen]], release: str) -> list[Owner]:
-    """Every owner of a release, by name; of one service the newest major version."""
-    found: dict[str, Owner] = {}
-    for name, instances in services.items():
-        for owner in _owners_in(name, instances, release):
-            if name not in found or found[name].major < owner.major:
-                found[name] = owner
-    return sorted(found.values(), key=lambda one: one.service)
+def owners(
+    services: Mapping[str, Sequence[Seen]], release: str, *, trusted: Collection[str]
+) -> list[Owner]:
+    """Every owner of a release, by name. Metadata is a claim: only that of `trusted` services counts."""
+    return [
+        owner
+        for name in sorted(trusted)
+        for owner in islice(_owners_in(name, services.get(name, ()), release), 1)
+    ]
 
 
 def _owners_in(name: str, instances: Sequence[Seen], release: str) -> Iterator[Owner]:
     for seen in instances:
         metadata = seen.instance.metadata
-        if seen.health is not Health.GONE and release in _listed(metadata.get(RELEASES, "")):
+        is_there = seen.health is not Health.GONE and seen.instance.major == MAJOR
+        if is_there and release in _listed(metadata.get(RELEASES, "")):
             yield Owner(
                 service=name,
-                major=seen.instance.major,
                 types=frozenset(_listed(metadata.get(TYPES, ""))),
                 keeps_compartments=metadata.get(COMPARTMENTS, "") == "yes",
             )
@@ -69,4 +72,4 @@ def _listed(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
-__all__ = ["COMPARTMENTS", "EVERY", "RELEASES", "TYPES", "Owner", "owner_of", "owners"]
+__all__ = ["COMPARTMENTS", "EVERY", "MAJOR", "RELEASES", "TYPES", "Owner", "owner_of", "owners"]

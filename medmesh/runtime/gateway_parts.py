@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.fhir.part import FHIR
 from gateway.part import PartKind
 
-PARTS: Final[tuple[PartKind, ...]] = ()
+PARTS: Final[tuple[PartKind, ...]] = (FHIR,)
 
 __all__ = ["PARTS"]

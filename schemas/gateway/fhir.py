@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.section import Section
+from schemas.section import NAME_PATTERN, Section
 
 
 class GatewayFhirSection(Section):
@@ -16,6 +16,12 @@ class GatewayFhirSection(Section):
         default=("R4",),
         min_length=1,
         description="FHIR releases that are offered, as /fhir/<release>.",
+    )
+    owners: tuple[Annotated[str, Field(pattern=NAME_PATTERN)], ...] = Field(
+        default=("fhir-store",),
+        min_length=1,
+        description="Services (adapters of kind `fhir.store`, or programs) that are believed when they say which "
+        "resource types they own. Others are never asked, whatever they say.",
     )
 
 

@@ -69,6 +69,7 @@ class Town:
     idempotent: list[bool] = field(default_factory=list)
     failure: MeshError | None = None
     raw: bytes | None = None
+    trusted: frozenset[str] = frozenset({"store", "lab"})
 
     async def call(
         self,
@@ -121,7 +122,7 @@ class Town:
             folder=Path("unused"),
             records=no_records,
         )
-        return Facade(runtime, self.access, smart=smart)
+        return Facade(runtime, self.access, trusted=self.trusted, smart=smart)
 
     @property
     def last(self) -> pb.Interaction:

@@ -292,6 +292,13 @@ async def test_a_type_that_nobody_owns_is_said_to_be_nobodys() -> None:
     assert outcome(response) == (404, "not-supported")
 
 
+async def test_a_service_that_is_not_trusted_is_never_asked_whatever_it_says() -> None:
+    mesh = two_owners()
+    mesh.trusted = frozenset({"store"})
+    await mesh.facade().respond(request("GET", "Observation/1"))
+    assert [service for service, _ in mesh.asked] == ["store"]
+
+
 async def test_an_owner_of_another_release_is_not_asked() -> None:
     mesh = town(always(status=200))
     mesh.metadata = {"store": {"fhir.releases": "R5", "fhir.types": "*"}}
