@@ -10,13 +10,15 @@ from adapters.contract import AdapterRuntime, Condition, Health, Offered
 from adapters.fhir.store.config import StoreConfig
 from adapters.fhir.store.cursors import Cursors
 from adapters.fhir.store.engine import Engine
+from adapters.fhir.store.holdings import Store
 from adapters.fhir.store.incoming import Incoming
-from adapters.fhir.store.interactions import Interactions, Store
+from adapters.fhir.store.interactions import Interactions
 from adapters.fhir.store.repository import Repository
 from adapters.fhir.store.sqlite import SqliteEngine
 from adapters.fhir.store.unread import PublishesWhatIsRead
 from adapters.fhir.validation import Validator
 from bus.events.protocol import ConsumeSpec, Consumption
+from bus.services.codecs import PROTOBUF
 from bus.services.protocol import CallContext, InvalidRequest, Method, Offer
 from bus.transactions.inbox import Inbox
 from bus.transactions.relay import Relay, RelayCondition
@@ -86,8 +88,8 @@ class FhirStore:
         method = Method(
             name=METHOD,
             handler=self._answer,
-            request_type=pb.Interaction.DESCRIPTOR.full_name,
-            response_type=pb.Outcome.DESCRIPTOR.full_name,
+            request_type=PROTOBUF,
+            response_type=PROTOBUF,
             request_schema=pb.Interaction.DESCRIPTOR.full_name,
             response_schema=pb.Outcome.DESCRIPTOR.full_name,
         )
