@@ -41,6 +41,8 @@ _ANSWER_S: Final = 20.0
 LEAST_PING_S: Final = 10.0
 """A client that pings more often is sent away (ENHANCE_YOUR_CALM)."""
 _CODES: Final = {one.value[0]: one for one in grpc.StatusCode}
+_MAX_HANDLERS: Final = 4096
+_NO_CERTIFICATE: Final[tuple[tuple[str, ...], bytes]] = ((), b"")
 _log = logger(__name__)
 
 
@@ -78,9 +80,12 @@ class Front:
         requests: Places,
         streams: Places,
         body_timeout_s: float,
+        has_certificates: bool,
         counters: Counters,
     ) -> None:
         self._bridge = bridge
+        self._has_certificates = has_certificates
+        self._handlers: dict[str, tuple[Operation, Any]] = {}
         self._requests = requests
         self._streams = streams
         self._body_timeout_s = body_timeout_s
@@ -90,9 +95,17 @@ class Front:
         """The handler of a path; there is one for each, if only to refuse."""
         path: str = details.method
         operation = self._bridge.operation(path)
+        known = self._handlers.get(path)
+        if known is not None and known[0] is operation:
+            return known[1]
         if operation.unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._one(path, operation))
-        return grpc.stream_stream_rpc_method_handler(self._many(path, operation))
+            handler = grpc.unary_unary_rpc_method_handler(self._one(path, operation))
+        else:
+            handler = grpc.stream_stream_rpc_method_handler(self._many(path, operation))
+        if len(self._handlers) >= _MAX_HANDLERS:
+            self._handlers.clear()
+        self._handlers[path] = (operation, handler)
+        return handler
 
     def _one(self, path: str, operation: Operation) -> Any:  # noqa: ANN401 -- a coroutine function as grpcio takes it
         work = operation.unary
@@ -101,7 +114,7 @@ class Front:
         async def handle(frame: bytes, context: Any) -> bytes | None:  # noqa: ANN401 -- grpcio's own type
             try:
                 with nullcontext() if operation.is_always else self._requests.place():
-                    return await work(_arrival(path, context), frame)
+                    return await work(self._arrival(path, context), frame)
             except asyncio.CancelledError:
                 self._counters.add("grpc_cancelled")
                 raise
@@ -120,7 +133,9 @@ class Front:
             steps: AsyncGenerator[bytes, None] | None = None
             try:
                 with places.place():
-                    steps = work(_arrival(path, context), _bounded(frames, self._body_timeout_s))
+                    steps = work(
+                        self._arrival(path, context), _bounded(frames, self._body_timeout_s)
+                    )
                     try:
                         async for frame in steps:
                             yield frame
@@ -133,6 +148,26 @@ class Front:
                 await self._abort(context, error)
 
         return handle
+
+    def _arrival(self, path: str, context: Any) -> Arrival:  # noqa: ANN401 -- grpcio's own type
+        found = read_metadata(context.invocation_metadata() or ())
+        has_certificates = self._has_certificates
+        names, digest = (
+            _certificate(context.auth_context()) if has_certificates else _NO_CERTIFICATE
+        )
+        return Arrival(
+            path=path,
+            metadata={name: value for name, value in found.items() if name in CARRIED},
+            credentials=Credentials(
+                authorization=found.get(AUTHORIZATION, ""),
+                api_key=found.get(API_KEY, ""),
+                certificate_names=names,
+                certificate_hash=digest,
+                purpose=found.get(PURPOSE, ""),
+            ),
+            timeout_s=context.time_remaining(),
+            remote=peer_address(context.peer()),
+        )
 
     async def _abort(self, context: Any, error: Exception) -> None:  # noqa: ANN401 -- grpcio's own type
         failure = failure_of(error)
@@ -160,24 +195,6 @@ async def _bounded(frames: Any, first_s: float) -> AsyncIterator[bytes]:  # noqa
         yield frame
 
 
-def _arrival(path: str, context: Any) -> Arrival:  # noqa: ANN401 -- grpcio's own type
-    found = read_metadata(context.invocation_metadata() or ())
-    names, digest = _certificate(context.auth_context())
-    return Arrival(
-        path=path,
-        metadata={name: value for name, value in found.items() if name in CARRIED},
-        credentials=Credentials(
-            authorization=found.get(AUTHORIZATION, ""),
-            api_key=found.get(API_KEY, ""),
-            certificate_names=names,
-            certificate_hash=digest,
-            purpose=found.get(PURPOSE, ""),
-        ),
-        timeout_s=context.time_remaining(),
-        remote=peer_address(context.peer()),
-    )
-
-
 def _certificate(told: Any) -> tuple[tuple[str, ...], bytes]:  # noqa: ANN401 -- grpcio's own mapping
     """Alternative names and hash of the client's certificate, which TLS has verified; nothing without one."""
     pem = told.get("x509_pem_cert")
@@ -198,6 +215,7 @@ def _hash_of(pem: bytes) -> bytes:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))).digest()
 
 
+@lru_cache(maxsize=4096)
 def peer_address(peer: str) -> str:
     """`127.0.0.1` of `ipv4:127.0.0.1:50412`; empty for what is no address."""
     kind, _, rest = peer.partition(":")

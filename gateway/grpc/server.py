@@ -88,6 +88,7 @@ class GrpcServer:
             requests=self._requests,
             streams=self._streams,
             body_timeout_s=section.body_timeout_s,
+            has_certificates=grpc.client_authority is not None,
             counters=runtime.counters,
         )
         self._listener = Listener(front, _limits(section))
