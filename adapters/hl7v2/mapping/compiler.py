@@ -248,7 +248,11 @@ class _DocumentCompiler:
         where = f"{rule.place}: {self._document.name}: rule {rule.id}"
         target = compile_target(rule.to, self._document.target, self._shapes, where)
         self._check_place(target, where)
-        naming = Naming(rule=f"{self._document.name}/{rule.id}", layer=rule.place.layer)
+        naming = Naming(
+            rule=f"{self._document.name}/{rule.id}",
+            layer=rule.place.layer,
+            is_constant=rule.const is not None,
+        )
         sources = [self._source(text, where) for text in rule.sources]
         if rule.ref or rule.create or any(one.kind is not Kind.RELATIVE for one in sources):
             self._is_closed = False

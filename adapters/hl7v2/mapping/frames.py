@@ -72,6 +72,8 @@ class Naming:
 
     rule: str
     layer: str
+    is_constant: bool = False
+    """Whether its value is the table's, and says nothing of what the source holds."""
 
 
 class Scope:

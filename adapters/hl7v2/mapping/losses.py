@@ -20,10 +20,11 @@ def give_back(env: Env) -> Reasons:
     dead, doubles = _not_given(env)
     kept: set[tuple[View, int]] = set()
     lost: dict[tuple[View, int], str] = {}
-    for container, key, value, view, place, _ in env.origins:
+    for container, key, value, view, place, naming in env.origins:
         at = moved(env, container) if id(container) in env.moved else container
         if _stands(env, at, key, value, dead):
-            kept.add((view, place))
+            if not naming.is_constant:
+                kept.add((view, place))
             continue
         owner = dead.get(id(at)) or doubles.get(id(at))
         reason = f"left out with its {owner.type}" if owner else "left out, or replaced by another"
