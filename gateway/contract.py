@@ -50,6 +50,27 @@ class Call(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MethodWords:
+    """What an instance says of one of its methods (`$SRV.INFO`). Unsigned: for documents, never for decisions."""
+
+    name: str
+    request_type: str = ""
+    response_type: str = ""
+    request_schema: str = ""
+    """JSON schema, or the name of a protobuf message."""
+    response_schema: str = ""
+
+
+Describe: TypeAlias = Callable[[str, str], Awaitable[Sequence[MethodWords]]]
+"""(service, instance) to its methods; () where it does not answer."""
+
+
+async def describes_nothing(service: str, instance: str) -> Sequence[MethodWords]:
+    """Nobody is asked."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRuntime:
     """The mesh in the gateway's own name, time, chance, and where to count and write."""
 
@@ -73,6 +94,18 @@ class GatewayRuntime:
     """For files of the gateway's own (`<data>/gateway`)."""
     records: OpenRecords
     """Opens durable buckets that every gateway shares. The carrier reads them: no patient data, no secrets."""
+    describe: Describe = describes_nothing
+    """Asks an instance for its methods."""
 
 
-__all__ = ["Asgi", "Call", "GatewayRuntime", "Receive", "Scope", "Send"]
+__all__ = [
+    "Asgi",
+    "Call",
+    "Describe",
+    "GatewayRuntime",
+    "MethodWords",
+    "Receive",
+    "Scope",
+    "Send",
+    "describes_nothing",
+]

@@ -151,6 +151,7 @@ class Edge:
             else (CONTENT_TYPE, problem.body())
         )
         headers = [(b"content-type", content_type), *problem.all_headers()]
+        await exchange.hear_small()
         if exchange.scope["http_version"] != "2" and exchange.has_more_body():
             headers.append((b"connection", b"close"))
         try:

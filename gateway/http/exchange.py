@@ -13,6 +13,9 @@ from gateway.part import Mount
 
 _LINGER_S: Final = 1.0
 _LINGER_BYTES: Final = 1 << 20
+_SMALL_S: Final = 0.2
+_SMALL_BYTES: Final = 64 * 1024
+_LONGEST_NUMBER: Final = 19
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -62,6 +65,17 @@ class Exchange:
             message["headers"] = [*message.get("headers", ()), *self.extra]
         return self._send(message)
 
+    async def hear_small(self) -> None:
+        """Read what is left of a small body, if it comes at once: then the connection can carry the next request."""
+        length = self._length()
+        if not 0 < length <= _SMALL_BYTES:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SMALL_S):
+                while self.received_bytes < length and not self.is_body_over:
+                    if (await self.receive())["type"] != "http.request":
+                        return
+
     async def linger(self) -> None:
         """Hear a client out that still sends what was refused, for a moment: else it may never read the answer.
 
@@ -83,15 +97,18 @@ class Exchange:
         """Whether the client may still be sending."""
         if self.is_body_over:
             return False
-        length = b""
+        length = self._length()
+        return length < 0 or self.received_bytes < length
+
+    def _length(self) -> int:
+        """Bytes that the body has; 0 where there is none, below 0 where it is not told."""
         for name, value in self.scope["headers"]:
-            if name == b"content-length":
-                length = value
-            elif name == b"transfer-encoding":
-                return True
-        if length.isdigit():
-            return self.received_bytes < int(length)
-        return self.scope["method"] not in _WITHOUT_BODY and self.scope["http_version"] == "2"
+            if name == b"content-length" and value.isdigit() and len(value) < _LONGEST_NUMBER:
+                return int(value)
+            if name == b"transfer-encoding":
+                return -1
+        may_have = self.scope["http_version"] == "2" and self.scope["method"] not in _WITHOUT_BODY
+        return -1 if may_have else 0
 
 
 async def answer(send: Send, status: int, body: bytes, headers: list[Header]) -> None:

@@ -8,8 +8,10 @@ from contextlib import suppress
 from typing import Final
 
 from adapters.contract import Condition, Health
+from gateway.access.protocol import Access
 from gateway.contract import GatewayRuntime
 from gateway.http.connections import cut_silent
+from gateway.http.documents import Documents
 from gateway.http.edge import Edge
 from gateway.http.origins import Origins
 from gateway.http.router import Router
@@ -32,12 +34,14 @@ class HttpFront:
         self,
         section: GatewaySection,
         runtime: GatewayRuntime,
+        access: Access,
         parts: Sequence[Part],
         *,
         is_anonymous: bool,
     ) -> None:
         self._section = section
         self._runtime = runtime
+        self._access = access
         self._parts = tuple(parts)
         self._is_anonymous = is_anonymous
         self._started: list[Part] = []
@@ -72,7 +76,20 @@ class HttpFront:
         state = State(
             is_connected=self._runtime.is_connected, is_draining=lambda: self._is_draining
         )
-        return [*state.mounts(), *(mount for part in self._parts for mount in part.mounts())]
+        documents = Documents(
+            self._runtime,
+            self._access,
+            url=self._section.public_url,
+            is_anonymous=self._is_anonymous,
+            in_hand=lambda: self._edge.in_hand if self._edge is not None else 0,
+        )
+        mounts = [
+            *state.mounts(),
+            *documents.mounts(),
+            *(mount for part in self._parts for mount in part.mounts()),
+        ]
+        documents.describe(mounts, [part.components() for part in self._parts])
+        return mounts
 
     def _new_edge(self, mounts: Sequence[Mount]) -> Edge:
         section = self._section

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from bus.bodies import UnreadableContent
-from bus.envelope.types import ContentTooLarge
+from bus.envelope.types import ContentTooLarge, MayNotRead, NobodyMayRead
 from bus.services.protocol import (
     BadAnswer,
     CallFailed,
@@ -59,6 +59,8 @@ _STATUS: Final[tuple[tuple[type[MeshError], HTTPStatus], ...]] = (
     (ContentTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (PayloadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (PermissionRefused, HTTPStatus.FORBIDDEN),
+    (MayNotRead, HTTPStatus.FORBIDDEN),
+    (NobodyMayRead, HTTPStatus.SERVICE_UNAVAILABLE),
     (DeadlineExceeded, HTTPStatus.GATEWAY_TIMEOUT),
     (ResourceExhausted, HTTPStatus.SERVICE_UNAVAILABLE),
     (NoResponders, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from gateway.contract import Asgi, Receive, Scope, Send
+from gateway.contract import Receive, Scope, Send
 from gateway.http.edge import DRAINING
 from gateway.http.exchange import Refused, answer
 from gateway.http.problems import Header, Problem
@@ -54,7 +54,32 @@ class State:
 
 
 def _described(path: str) -> dict[str, Any]:
-    return {path: {}}
+    return {
+        path: {
+            "get": {
+                "operationId": path.strip("/"),
+                "tags": ["gateway"],
+                "summary": "Whether the gateway lives"
+                if path == "/healthz"
+                else "Whether it may be asked",
+                "security": [],
+                "responses": {
+                    "200": {
+                        "description": "It is so.",
+                        "content": {
+                            "application/json": {
+                                "schema": {
+                                    "type": "object",
+                                    "required": ["status"],
+                                    "properties": {"status": {"const": "ok"}},
+                                }
+                            }
+                        },
+                    }
+                },
+            }
+        }
+    }
 
 
-__all__ = ["Asgi", "State"]
+__all__ = ["State"]

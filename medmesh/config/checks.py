@@ -44,7 +44,7 @@ def rights_of(
     return adapter, []
 
 
-RESERVED_NAMES: Final = frozenset({"gateway", "operator", "scheduler"})
+RESERVED_NAMES: Final = frozenset({"auditor", "gateway", "operator", "scheduler"})
 """Services that every mesh has."""
 
 

@@ -21,7 +21,8 @@ from gateway.http import HttpFront
 from gateway.part import Part, PartKind
 from medmesh.config import Configuration
 from medmesh.runtime.calls import Calls
-from medmesh.runtime.gateway_parts import PARTS
+from medmesh.runtime.descriptions import Descriptions
+from medmesh.runtime.gateway_parts import kinds_for
 from medmesh.runtime.services import Connected, Services
 from schemas.clock import Clock
 from schemas.errors import MeshError
@@ -44,7 +45,7 @@ class RunningGateway:
         counters: Counters,
         clock: Clock,
         chance: random.Random,
-        kinds: Sequence[PartKind] = PARTS,
+        kinds: Sequence[PartKind] | None = None,
     ) -> None:
         self._configuration = configuration
         self._section = section
@@ -55,13 +56,14 @@ class RunningGateway:
         self._counters = counters
         self._clock = clock
         self._chance = chance
-        self._kinds = tuple(kind for kind in kinds if kind.is_wanted(section))
+        self._kinds = tuple(kinds_for(section) if kinds is None else kinds)
         self._front: HttpFront | None = None
         self._access: GatewayAccess | None = None
 
     async def start(self) -> None:
         """Certify the service, decide who may what, start the parts, listen. Raises `MeshError`."""
         site = self._configuration.site
+        await self._services.open_auditor()  # access records are sealed for someone, or not at all
         service = await self._services.open(
             GATEWAY, gateway_rights(self._section, site, self._kinds)
         )
@@ -84,10 +86,13 @@ class RunningGateway:
             random=self._chance,
             folder=folder,
             records=transport.key_value,
+            describe=Descriptions(transport.messenger),
         )
         self._access = access = await open_access(self._section, runtime)
         parts: list[Part] = [kind.build(self._section, runtime, access) for kind in self._kinds]
-        self._front = HttpFront(self._section, runtime, parts, is_anonymous=access.is_anonymous)
+        self._front = HttpFront(
+            self._section, runtime, access, parts, is_anonymous=access.is_anonymous
+        )
         await self._front.start()
 
     @property
@@ -97,7 +102,8 @@ class RunningGateway:
         port = self._front.bound_port if self._front is not None else 0
         if port and own.endswith(":0"):
             own = f"{own.rpartition(':')[0]}:{port}"
-        return (own, *gateway_addresses(self._section, self._kinds))
+        others = (one for kind in self._kinds for one in kind.addresses(self._section))
+        return (own, *others)
 
     def health(self) -> Health:
         """Answer at once."""
@@ -171,12 +177,4 @@ def gateway_rights(section: GatewaySection, site: SiteId, kinds: Sequence[PartKi
     return Rights(publish=tuple(dict.fromkeys(publish)), subscribe=tuple(dict.fromkeys(subscribe)))
 
 
-def gateway_addresses(
-    section: GatewaySection, kinds: Sequence[PartKind] = PARTS
-) -> tuple[str, ...]:
-    """Listeners besides the one of `listen`."""
-    wanted = (kind for kind in kinds if kind.is_wanted(section))
-    return tuple(address for kind in wanted for address in kind.addresses(section))
-
-
-__all__ = ["RunningGateway", "gateway_addresses", "gateway_rights"]
+__all__ = ["RunningGateway", "gateway_rights"]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
 
-from gateway.fhir.part import FHIR
+from gateway.http.v1 import API
 from gateway.part import PartKind
+from schemas.gateway import GatewaySection
 
-PARTS: Final[tuple[PartKind, ...]] = (FHIR,)
 
-__all__ = ["PARTS"]
+def kinds_for(section: GatewaySection) -> Sequence[PartKind]:
+    """The parts that a configuration asks for. What it does not ask for is not imported: some are large."""
+    found: list[PartKind] = [API]
+    if section.grpc is not None:
+        from gateway.grpc.part import GRPC  # noqa: PLC0415
+
+        found.append(GRPC)
+    return [kind for kind in found if kind.is_wanted(section)]
+
+
+__all__ = ["kinds_for"]

@@ -10,6 +10,7 @@ from pydantic import ByteSize, Field
 from schemas.gateway.access import AccessSection, ClientSection
 from schemas.gateway.fhir import GatewayFhirSection
 from schemas.gateway.grpc import GrpcSection
+from schemas.gateway.hl7v2 import GatewayHl7v2Section
 from schemas.section import Section
 
 ADDRESS_PATTERN: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5}$"
@@ -88,6 +89,9 @@ class GatewaySection(Section):
     )
     client: tuple[ClientSection, ...] = Field(
         default=(), description="Clients, and what each may do."
+    )
+    hl7v2: GatewayHl7v2Section = Field(
+        default_factory=GatewayHl7v2Section, description="HL7 v2 messages over HTTP."
     )
     grpc: GrpcSection | None = Field(default=None, description="The gRPC listener.")
     fhir: GatewayFhirSection | None = Field(default=None, description="The FHIR REST interface.")

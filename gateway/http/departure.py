@@ -1,0 +1,61 @@
+"""A client that goes away cancels what is being done for it. Quick work is over before anybody looks."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+from gateway.contract import Receive
+from gateway.http.exchange import Gone
+
+_FIRST_LOOK_S: Final = 0.02
+"""Most work is done by then, and costs no watcher."""
+
+
+class Departure:
+    """`with Departure(receive): await work`: `Gone` is raised, and the work cancelled, when the client leaves.
+
+    The body must have been read.
+    """
+
+    __slots__ = ("_is_gone", "_receive", "_task", "_timer", "_watcher")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_gone = False
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(_FIRST_LOOK_S, self._begin)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._is_gone and kind is asyncio.CancelledError and self._task is not None:
+            self._task.uncancel()
+            raise Gone from None
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] == "http.request":
+            pass  # what is left of a body that was read as far as it was announced
+        self._is_gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+__all__ = ["Departure"]
