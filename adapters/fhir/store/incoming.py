@@ -8,7 +8,7 @@ from adapters.fhir.convert import CONTENT_TYPE
 from adapters.fhir.store.changing import Order
 from adapters.fhir.store.checking import parse_object
 from adapters.fhir.store.engine import Unit, Work
-from adapters.fhir.store.interactions import Store
+from adapters.fhir.store.holdings import Store
 from adapters.fhir.store.permits import Permit
 from adapters.fhir.store.refusals import Refusal, invalid
 from adapters.fhir.store.transacting import Read, Step, Transactor, read_transaction
