@@ -67,8 +67,11 @@ class Health:
 class OpenRecords(Protocol):
     """Opens a bucket by its name."""
 
-    async def __call__(self, bucket: str, *, history: int = 1) -> KeyValue:
-        """The bucket, made when it is missing; `history` values of each key are kept. Raises `MeshError`."""
+    async def __call__(self, bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+        """The bucket, made when it is missing; `history` values of each key are kept. Raises `MeshError`.
+
+        A key is gone `max_age_s` after it was written last; 0: it stays.
+        """
         ...
 
 

@@ -46,11 +46,19 @@ class AccessLog:
             )
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((bounded(entry), stored))
-        if len(self._writers) < _UNDER_WAY:
+        self._begin()
+        await stored
+
+    def _begin(self) -> None:
+        if self._waiting and not self._closed and len(self._writers) < _UNDER_WAY:
             writer = asyncio.create_task(self._write(), name="access-log")
             self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
-        await stored
+            writer.add_done_callback(self._ended)
+
+    def _ended(self, writer: asyncio.Task[None]) -> None:
+        """Were it ended by a bug, what waits must not wait for the next record."""
+        self._writers.discard(writer)
+        self._begin()
 
     async def _write(self) -> None:
         while self._waiting:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from bus.audit import AccessEntry, AccessLog
 from bus.telemetry.counters import Counters
+from gateway.access.backend import Backend
 from gateway.access.keys import PREFIX, ApiKeys
 from gateway.access.proofs import Certificates, Identity, client_of, own
 from gateway.access.protocol import (
@@ -20,6 +21,7 @@ from gateway.access.protocol import (
 )
 from gateway.access.rates import Rates
 from gateway.access.rights import ClientRights, Matcher, allows_fhir, call_subject
+from gateway.access.sources import Source
 from schemas import subjects
 from schemas.clock import Clock
 from schemas.errors import MeshError
@@ -39,18 +41,6 @@ class Tokens(Protocol):
         ...
 
 
-class Background(Protocol):
-    """What an access needs running: key sets that are read again."""
-
-    async def start(self) -> None:
-        """Begin. Raises `MeshError`."""
-        ...
-
-    async def stop(self) -> None:
-        """End."""
-        ...
-
-
 class GatewayAccess:
     """`gateway.access.protocol.Access`, from the configuration. Every gateway with the same one decides the same."""
 
@@ -58,22 +48,27 @@ class GatewayAccess:
         self,
         *,
         clients: Sequence[ClientSection],
+        rights: Mapping[str, ClientRights],
         tokens: Tokens,
+        rates: Rates,
+        backend: Backend,
         log: AccessLog,
         clock: Clock,
         counters: Counters,
-        background: Sequence[Background] = (),
+        sources: Sequence[Source] = (),
     ) -> None:
-        self._rights: Mapping[str, ClientRights] = {one.name: ClientRights(one) for one in clients}
+        self.backend = backend
+        """What the token endpoint decides with."""
+        self._rights = rights
         self._is_open = self._rights.keys() == {ANONYMOUS}
         self._keys = ApiKeys(clients)
         self._certificates = Certificates(clients)
-        self._rates = Rates(clients, now_s=clock.monotonic_s())
+        self._rates = rates
         self._tokens = tokens
         self._log = log
         self._clock = clock
         self._counters = counters
-        self._background = tuple(background)
+        self._sources = tuple(sources)
 
     @property
     def is_anonymous(self) -> bool:
@@ -85,7 +80,7 @@ class GatewayAccess:
 
     async def start(self) -> None:
         """Read key sets. Raises `ConfigurationError` for a file that cannot be read."""
-        for one in self._background:
+        for one in self._sources:
             await one.start()
 
     async def drain(self) -> None:
@@ -95,7 +90,7 @@ class GatewayAccess:
     async def stop(self) -> None:
         """Stop at once."""
         await self._log.stop()
-        await asyncio.gather(*(one.stop() for one in self._background))
+        await asyncio.gather(*(one.stop() for one in self._sources))
 
     async def identify(self, credentials: Credentials) -> Client:
         """See `Access.identify`."""
@@ -213,4 +208,4 @@ class GatewayAccess:
         return Forbidden(f"client {client.name} {why}")
 
 
-__all__ = ["Background", "GatewayAccess", "Tokens"]
+__all__ = ["GatewayAccess", "Tokens"]

@@ -2,33 +2,86 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
 from bus.audit import AccessLog
 from gateway.access.access import GatewayAccess
-from gateway.access.listeners import check_access
-from gateway.access.proofs import Identity
-from gateway.access.protocol import Unauthenticated
-from gateway.access.rights import local_user
+from gateway.access.backend import Backend
+from gateway.access.fetch import from_address, from_file, is_address
+from gateway.access.issuers import Issuer, Issuers
+from gateway.access.jwks import Keys
+from gateway.access.listeners import ISSUING, check_access
+from gateway.access.own_tokens import OwnTokens
+from gateway.access.rates import Rates
+from gateway.access.replays import Once
+from gateway.access.rights import ClientRights, local_user
+from gateway.access.sources import Source
+from gateway.access.tokens import BearerTokens
 from gateway.contract import GatewayRuntime
 from schemas.gateway import GatewaySection
 
-
-class NoTokens:
-    """For gateways that accept none."""
-
-    async def verify(self, token: str) -> Identity:
-        """Raises `Unauthenticated`."""
-        raise Unauthenticated("bearer tokens are not accepted here")
+_REFRESH_S: Final = 3600.0
 
 
 async def open_access(section: GatewaySection, runtime: GatewayRuntime) -> GatewayAccess:
     """The started access of a gateway; its owner stops it. Raises `ConfigurationError`."""
     check_access(section)
+    clients = section.client or (local_user(runtime.site),)
+    rights = {one.name: ClientRights(one) for one in clients}
+    sources: list[Source] = []
+
+    def keys(where: str, who: str, authority: Path | None, refresh_s: float) -> Keys:
+        load = from_address(where, authority) if is_address(where) else from_file(Path(where))
+        found = Keys(
+            load, who=who, refresh_s=refresh_s, clock=runtime.clock, counters=runtime.counters
+        )
+        sources.append(Source(found, who=who, is_local=not is_address(where)))
+        return found
+
+    skew_s = section.access.clock_skew_s
+    own = OwnTokens(
+        site=runtime.site,
+        site_key=runtime.site_key,
+        rights=rights,
+        clock=runtime.clock,
+        lifetime_s=section.access.token_lifetime_s,
+        skew_s=skew_s,
+    )
+    issuers = [
+        Issuer(one, keys(one.jwks, f"issuer {one.issuer}", one.authority, one.refresh_s))
+        for one in section.access.issuer
+    ]
+    rates = Rates(clients, now_s=runtime.clock.monotonic_s())
+    backend = Backend(
+        keys={
+            one.name: keys(one.jwks, f"client {one.name}", None, _REFRESH_S)
+            for one in clients
+            if one.jwks
+        },
+        rights=rights,
+        tokens=own,
+        once=Once(runtime.records, site_key=runtime.site_key),
+        rates=rates,
+        audiences=frozenset({section.public_url + ISSUING}),
+        skew_s=skew_s,
+        clock=runtime.clock,
+        counters=runtime.counters,
+    )
     access = GatewayAccess(
-        clients=section.client or (local_user(runtime.site),),
-        tokens=NoTokens(),
+        clients=clients,
+        rights=rights,
+        tokens=BearerTokens(
+            own,
+            Issuers(issuers, clients, rights, clock=runtime.clock, skew_s=skew_s),
+            clock=runtime.clock,
+        ),
+        rates=rates,
+        backend=backend,
         log=AccessLog(site=runtime.site, events=runtime.events, counters=runtime.counters),
         clock=runtime.clock,
         counters=runtime.counters,
+        sources=sources,
     )
     await access.start()
     return access

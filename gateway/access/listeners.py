@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from typing import Final
 
 from schemas.errors import ConfigurationError
 from schemas.gateway import GatewaySection
 from schemas.gateway.access import check_clients
+
+ISSUING: Final = "/auth/token"
+"""Where access tokens are asked for, below `public_url`."""
 
 
 def check_access(section: GatewaySection) -> None:
@@ -22,6 +26,11 @@ def check_access(section: GatewaySection) -> None:
     if section.access.mtls_listen and section.tls is None:
         raise ConfigurationError(
             "gateway.access.mtls_listen needs the server's own certificate: add [gateway.tls]"
+        )
+    if not section.public_url and any(client.jwks for client in section.client):
+        raise ConfigurationError(
+            "gateway.public_url is empty: a client with jwks signs the address of /auth/token into its assertions, so "
+            "the gateway must know under which one clients reach it"
         )
     if not section.client:
         for key, address in _listeners(section):
@@ -51,4 +60,4 @@ def _listeners(section: GatewaySection) -> Iterator[tuple[str, str]]:
         yield "gateway.access.mtls_listen", section.access.mtls_listen
 
 
-__all__ = ["check_access", "is_loopback"]
+__all__ = ["ISSUING", "check_access", "is_loopback"]

@@ -22,7 +22,7 @@ SITE_KEY = b"k" * 32
 DEADLINE_S = 20.0
 
 
-async def no_records(bucket: str, *, history: int = 1) -> KeyValue:
+async def no_records(bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
     raise AssertionError(f"{bucket} was opened by an adapter that keeps nothing there ({history})")
 
 
@@ -34,8 +34,9 @@ def in_memory(broker: MemoryBroker | None = None) -> OpenRecords:
     """Opens buckets of a broker in this process."""
     inside = broker or MemoryBroker()
 
-    async def opened(bucket: str, *, history: int = 1) -> KeyValue:
-        return await (await inside.connect(name="records")).key_value(bucket, history=history)
+    async def opened(bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+        transport = await inside.connect(name="records")
+        return await transport.key_value(bucket, history=history, max_age_s=max_age_s)
 
     return opened
 
