@@ -13,7 +13,7 @@ from bus.services.codecs import BYTES, PROTOBUF
 from gateway.access.protocol import Client
 from gateway.grpc.asking import Asking
 from gateway.grpc.descriptors import Shape
-from gateway.grpc.exchange import Arrival, Operation, only_frame
+from gateway.grpc.exchange import Arrival, Operation, first_frame, only_frame
 from gateway.grpc.gate import Gate
 from gateway.grpc.routes import Target
 from gateway.grpc.status import RpcFailed, Status, failure_of, unimplemented
@@ -55,9 +55,9 @@ class Bridge:
         self._shapes = shapes
         self._asking = asking
         self._gate = gate
-        self._unary_operation = Operation(unary=self.unary)
-        self._strict_operation = Operation(stream=self._strictly_unary)
-        self._refused_operation = Operation(stream=self._refuse_stream)
+        self._known = Operation(run=self._run_known)
+        self._unknown = Operation(run=self._run_unknown)
+        self._refused = Operation(run=self._refuse_stream)
 
     def operation(self, path: str) -> Operation:
         """What answers a path; there is always something, if only a refusal."""
@@ -66,19 +66,21 @@ class Bridge:
             return own
         shape = self._shapes.shape(path)
         if shape is None:
-            return self._strict_operation
-        return self._unary_operation if shape.is_unary else self._refused_operation
+            return self._unknown
+        return self._known if shape.is_unary else self._refused
 
-    async def unary(self, arrival: Arrival, frame: bytes) -> bytes:
-        """One call of the mesh. Raises `MeshError`."""
-        client = await self._gate.admit(arrival)
-        return await self._ask(client, arrival, self._routes.target(arrival.path), frame)
-
-    async def _strictly_unary(
+    async def _run_known(
         self, arrival: Arrival, frames: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
         client = await self._gate.admit(arrival)
-        target = self._routes.target(arrival.path)  # before anything is read
+        target = self._routes.target(arrival.path)
+        yield await self._ask(client, arrival, target, await first_frame(frames))
+
+    async def _run_unknown(
+        self, arrival: Arrival, frames: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        client = await self._gate.admit(arrival)
+        target = self._routes.target(arrival.path)
         yield await self._ask(client, arrival, target, await only_frame(frames))
 
     async def _ask(self, client: Client, arrival: Arrival, target: Target, frame: bytes) -> bytes:
@@ -104,9 +106,9 @@ class Bridge:
     async def _refuse_stream(
         self, arrival: Arrival, frames: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
-        yield await self._refused(arrival)
+        yield await self._refusal(arrival)
 
-    async def _refused(self, arrival: Arrival) -> bytes:
+    async def _refusal(self, arrival: Arrival) -> bytes:
         await self._gate.admit(arrival)
         raise unimplemented(
             f"{arrival.path} streams, and calls of the mesh are one message in, one message out; "
@@ -118,16 +120,15 @@ class Bridge:
 async def exchange(
     bridge: Bridge, arrival: Arrival, frames: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
-    """One RPC for a transport that treats all alike: frames in, frames out, `RpcFailed` for a status other than OK."""
-    operation = bridge.operation(arrival.path)
+    """One RPC for a transport: frames in, frames out, `RpcFailed` for a status other than OK."""
+    steps = bridge.operation(arrival.path).run(arrival, frames)
     try:
-        if operation.unary is not None:
-            yield await operation.unary(arrival, await only_frame(frames))
-        elif operation.stream is not None:
-            async for frame in operation.stream(arrival, frames):
-                yield frame
+        async for frame in steps:
+            yield frame
     except Exception as error:
         raise failure_of(error) from error
+    finally:
+        await steps.aclose()
 
 
 __all__ = ["Bridge", "Describes", "Finds", "exchange"]

@@ -6,7 +6,7 @@ that come out are the answer; a `RpcFailed` is its status; an end without one is
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,33 +65,33 @@ def read_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     return found
 
 
-Unary = Callable[[Arrival, bytes], Awaitable[bytes]]
-"""One frame in, one frame out."""
-Stream = Callable[[Arrival, AsyncIterator[bytes]], AsyncGenerator[bytes, None]]
-"""Frames in, frames out."""
+Run = Callable[[Arrival, AsyncIterator[bytes]], AsyncGenerator[bytes, None]]
+"""Frames in, frames out. It asks who the client is before it reads a frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What answers a path: exactly one of the two is set."""
+    """What answers a path."""
 
-    unary: Unary | None = None
-    stream: Stream | None = None
+    run: Run
     is_long: bool = False
     """It may go on for hours: counted apart from requests, and ended when the gateway drains."""
     is_always: bool = False
     """It is answered whatever the load, and while the gateway drains: at once, from memory."""
 
 
+async def first_frame(frames: AsyncIterator[bytes]) -> bytes:
+    """The frame of a method that is known to take one: whether more follow is not waited for. Raises `RpcFailed`."""
+    async for frame in frames:
+        return frame
+    raise invalid("no message was sent", reason="not_unary")
+
+
 async def only_frame(frames: AsyncIterator[bytes]) -> bytes:
     """The one frame of a request that must have exactly one. Raises `RpcFailed`."""
-    found: bytes | None = None
-    async for frame in frames:
-        if found is not None:
-            raise invalid("more than one message was sent to a unary method", reason="not_unary")
-        found = frame
-    if found is None:
-        raise invalid("no message was sent", reason="not_unary")
+    found = await first_frame(frames)
+    async for _ in frames:
+        raise invalid("more than one message was sent to a unary method", reason="not_unary")
     return found
 
 
@@ -105,8 +105,8 @@ __all__ = [
     "TRACEPARENT",
     "Arrival",
     "Operation",
-    "Stream",
-    "Unary",
+    "Run",
+    "first_frame",
     "only_frame",
     "read_metadata",
 ]

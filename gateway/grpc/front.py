@@ -1,7 +1,7 @@
 """grpcio in front of the bridge: the only file that knows it. It ships no types, so all of it is `Any` here.
 
-Bytes go in and come out: no (de)serialisers. Methods that surely take one message run on grpcio's unary path, which
-costs a third less; all others on its streaming one, which serves every kind.
+Bytes go in and come out: no (de)serialisers. Everything runs on grpcio's streaming path, which serves methods of every
+kind: on its unary one a call whose message never comes could not be ended, and its client not asked who it is before.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -57,7 +56,7 @@ class FrontLimits:
     """Of all kinds, at a time, those included whose message has not come yet: a backstop behind `Places`."""
     idle_s: float
     body_timeout_s: float
-    """Until the first message of a call on the streaming path must be there."""
+    """Until the first message of a call must be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,47 +97,25 @@ class Front:
         known = self._handlers.get(path)
         if known is not None and known[0] is operation:
             return known[1]
-        if operation.unary is not None:
-            handler = grpc.unary_unary_rpc_method_handler(self._one(path, operation))
-        else:
-            handler = grpc.stream_stream_rpc_method_handler(self._many(path, operation))
+        handler = grpc.stream_stream_rpc_method_handler(self._handler(path, operation))
         if len(self._handlers) >= _MAX_HANDLERS:
             self._handlers.clear()
         self._handlers[path] = (operation, handler)
         return handler
 
-    def _one(self, path: str, operation: Operation) -> Any:  # noqa: ANN401 -- a coroutine function as grpcio takes it
-        work = operation.unary
-        assert work is not None  # noqa: S101 -- `service` has looked
-
-        async def handle(frame: bytes, context: Any) -> bytes | None:  # noqa: ANN401 -- grpcio's own type
-            try:
-                with nullcontext() if operation.is_always else self._requests.place():
-                    return await work(self._arrival(path, context), frame)
-            except asyncio.CancelledError:
-                self._counters.add("grpc_cancelled")
-                raise
-            except Exception as error:  # noqa: BLE001 -- the RPC's outermost edge: the client gets a status, no traceback
-                await self._abort(context, error)
-            return None
-
-        return handle
-
-    def _many(self, path: str, operation: Operation) -> Any:  # noqa: ANN401 -- an async generator function
-        work = operation.stream
-        assert work is not None  # noqa: S101 -- `service` has looked
+    def _handler(self, path: str, operation: Operation) -> Any:  # noqa: ANN401 -- a coroutine function as grpcio takes it
+        run = operation.run
         places = self._streams if operation.is_long else self._requests
 
-        async def handle(frames: Any, context: Any) -> AsyncGenerator[bytes, None]:  # noqa: ANN401 -- grpcio's own types
-            steps: AsyncGenerator[bytes, None] | None = None
+        async def handle(_: Any, context: Any) -> None:  # noqa: ANN401 -- grpcio's own types
             try:
-                with places.place():
-                    steps = work(
-                        self._arrival(path, context), _bounded(frames, self._body_timeout_s)
+                with nullcontext() if operation.is_always else places.place():
+                    steps = run(
+                        self._arrival(path, context), _Frames(context, self._body_timeout_s)
                     )
                     try:
                         async for frame in steps:
-                            yield frame
+                            await context.write(frame)
                     finally:
                         await steps.aclose()
             except asyncio.CancelledError:
@@ -177,22 +154,30 @@ class Front:
         await context.abort(_CODES[failure.status.value], failure.message, failure.trailers())
 
 
-async def _bounded(frames: Any, first_s: float) -> AsyncIterator[bytes]:  # noqa: ANN401 -- grpcio's own iterator
-    """Frames; the first must come in time."""
-    try:
-        async with asyncio.timeout(first_s):
-            first = await anext(aiter(frames), None)
-    except TimeoutError:
-        raise RpcFailed(
-            Status.DEADLINE_EXCEEDED,
-            f"no message came within {first_s:g} s ([gateway] body_timeout_s)",
-            reason="no_message",
-        ) from None
-    if first is None:
-        return
-    yield first
-    async for frame in frames:
-        yield frame
+class _Frames:
+    """A client's messages; the first must come in time. An object, since a generator that is left must be closed."""
+
+    def __init__(self, context: Any, first_s: float) -> None:  # noqa: ANN401 -- grpcio's own type
+        self._context = context
+        self._first_s: float | None = first_s
+
+    def __aiter__(self) -> _Frames:
+        return self
+
+    async def __anext__(self) -> bytes:
+        limit_s, self._first_s = self._first_s, None
+        try:
+            async with asyncio.timeout(limit_s):
+                frame = await self._context.read()
+        except TimeoutError:
+            raise RpcFailed(
+                Status.DEADLINE_EXCEEDED,
+                f"no message came within {limit_s:g} s ([gateway] body_timeout_s)",
+                reason="no_message",
+            ) from None
+        if frame is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return bytes(frame)
 
 
 def _certificate(told: Any) -> tuple[tuple[str, ...], bytes]:  # noqa: ANN401 -- grpcio's own mapping

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from typing import Final, Protocol
 
-from gateway.grpc.exchange import Arrival, Operation, only_frame
+from gateway.grpc.exchange import Arrival, Operation, first_frame
 from gateway.grpc.foreign import (
     HEALTH,
     Serving,
@@ -51,9 +51,9 @@ class Health:
     def operations(self) -> Mapping[str, Operation]:
         """By path."""
         return {
-            f"/{HEALTH}/Check": Operation(unary=self._check, is_always=True),
-            f"/{HEALTH}/List": Operation(unary=self._list, is_always=True),
-            f"/{HEALTH}/Watch": Operation(stream=self._watch, is_long=True),
+            f"/{HEALTH}/Check": Operation(run=self._check, is_always=True),
+            f"/{HEALTH}/List": Operation(run=self._list, is_always=True),
+            f"/{HEALTH}/Watch": Operation(run=self._watch, is_long=True),
         }
 
     def drain(self) -> None:
@@ -69,15 +69,19 @@ class Health:
         is_there = not name or name in self._own or self._served.is_serving(name)
         return Serving.SERVING if is_there else Serving.NOT_SERVING
 
-    async def _check(self, arrival: Arrival, frame: bytes) -> bytes:
-        status = self.status(health_service(frame))
+    async def _check(
+        self, arrival: Arrival, frames: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        status = self.status(health_service(await first_frame(frames)))
         if status is Serving.SERVICE_UNKNOWN:
             raise RpcFailed(
                 Status.NOT_FOUND, "no such service is known here", reason="unknown_service"
             )
-        return health_response(status)
+        yield health_response(status)
 
-    async def _list(self, arrival: Arrival, frame: bytes) -> bytes:
+    async def _list(
+        self, arrival: Arrival, frames: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
         names = ["", *sorted({*self._own, *self._served.owned()})]
         if len(names) > _MAX_LISTED:
             raise RpcFailed(
@@ -85,12 +89,12 @@ class Health:
                 f"{len(names)} services are too many for a list",
                 reason="too_many_services",
             )
-        return health_list({name: self.status(name) for name in names})
+        yield health_list({name: self.status(name) for name in names})
 
     async def _watch(
         self, arrival: Arrival, frames: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
-        name = health_service(await only_frame(frames))
+        name = health_service(await first_frame(frames))
         told: Serving | None = None
         while True:
             status = self.status(name)

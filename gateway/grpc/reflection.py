@@ -34,7 +34,7 @@ class Reflection:
 
     def operations(self) -> Mapping[str, Operation]:
         """By path."""
-        operation = Operation(stream=self._reflect, is_long=True)
+        operation = Operation(run=self._reflect, is_long=True)
         return {f"/{service}/ServerReflectionInfo": operation for service in REFLECTION}
 
     async def _reflect(

@@ -15,7 +15,7 @@ from gateway.grpc.api.feed import Feed, Followed
 from gateway.grpc.api.frames import priority_of, read
 from gateway.grpc.api.publishing import Publishing
 from gateway.grpc.asking import Asking
-from gateway.grpc.exchange import Arrival, Operation, only_frame
+from gateway.grpc.exchange import Arrival, Operation, first_frame
 from gateway.grpc.gate import Gate, written
 from gateway.grpc.routes import Owner, Target
 from gateway.grpc.status import RpcFailed, Status, draining, invalid, unimplemented
@@ -51,19 +51,21 @@ class MeshApi:
     def operations(self) -> Mapping[str, Operation]:
         """By path."""
         return {
-            f"/{SERVICE}/Publish": Operation(unary=self._publishing.publish),
-            f"/{SERVICE}/PublishAll": Operation(stream=self._publishing.publish_all, is_long=True),
-            f"/{SERVICE}/Request": Operation(unary=self._request),
-            f"/{SERVICE}/Subscribe": Operation(stream=self._subscribe, is_long=True),
+            f"/{SERVICE}/Publish": Operation(run=self._publishing.publish),
+            f"/{SERVICE}/PublishAll": Operation(run=self._publishing.publish_all, is_long=True),
+            f"/{SERVICE}/Request": Operation(run=self._request),
+            f"/{SERVICE}/Subscribe": Operation(run=self._subscribe, is_long=True),
         }
 
     def drain(self) -> None:
         """Tell those who follow events to go on at another gateway."""
         self._leaving.set()
 
-    async def _request(self, arrival: Arrival, frame: bytes) -> bytes:
+    async def _request(
+        self, arrival: Arrival, frames: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
         client = await self._gate.admit(arrival)
-        request = read(pb.RequestRequest, frame)
+        request = read(pb.RequestRequest, await first_frame(frames))
         if request.version > _MAX_MAJOR:
             raise invalid(f"version {request.version} is no major version: up to {_MAX_MAJOR}")
         service = subjects.token(request.service, what="service")
@@ -80,13 +82,13 @@ class MeshApi:
             is_idempotent=request.is_idempotent,
         )
         kind, body = await to_client(response.type, response.body, request.accept_fhir)
-        return pb.RequestResponse(content=pb.Content(type=kind, body=body)).SerializeToString()
+        yield pb.RequestResponse(content=pb.Content(type=kind, body=body)).SerializeToString()
 
     async def _subscribe(
         self, arrival: Arrival, frames: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
         client = await self._gate.admit(arrival)
-        request = read(pb.SubscribeRequest, await only_frame(frames))
+        request = read(pb.SubscribeRequest, await first_frame(frames))
         if self._feed is None:
             raise unimplemented("this gateway follows no events", reason="no_feed")
         patterns = self._patterns(client, arrival, request)

@@ -15,7 +15,7 @@ from gateway.access.protocol import Client, Deed
 from gateway.grpc.api.content import to_mesh
 from gateway.grpc.api.frames import priority_of, read
 from gateway.grpc.api.line import Line
-from gateway.grpc.exchange import TRACEPARENT, Arrival
+from gateway.grpc.exchange import TRACEPARENT, Arrival, first_frame
 from gateway.grpc.gate import Gate, written
 from gateway.grpc.status import invalid
 from schemas import subjects
@@ -38,13 +38,15 @@ class Publishing:
     clock: Clock
     gate: Gate
 
-    async def publish(self, arrival: Arrival, frame: bytes) -> bytes:
+    async def publish(
+        self, arrival: Arrival, frames: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
         """`Publish`. Raises `MeshError`."""
         client = await self.gate.admit(arrival)
-        request = read(pb.PublishRequest, frame)
+        request = read(pb.PublishRequest, await first_frame(frames))
         new = await self._event(client, arrival, request.event, place="")
         stored = await self._store(client, arrival, new)
-        return pb.PublishResponse(stored=stored).SerializeToString()
+        yield pb.PublishResponse(stored=stored).SerializeToString()
 
     async def publish_all(
         self, arrival: Arrival, frames: AsyncIterator[bytes]

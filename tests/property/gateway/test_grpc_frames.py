@@ -50,10 +50,7 @@ def test_random_frames_end_with_a_status(method: str, frames: list[bytes]) -> No
             operation = server.bridge.operation(method)
             arrival = Arrival(path=method, credentials=Credentials(authorization=TOKEN))
             try:
-                if operation.unary is not None:
-                    await operation.unary(arrival, frames[0] if frames else b"")
-                elif operation.stream is not None:
-                    _ = [one async for one in operation.stream(arrival, come())]
+                _ = [one async for one in operation.run(arrival, come())]
             except MeshError as error:
                 ended.append(failure_of(error))
             await server.stop()
