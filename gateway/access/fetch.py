@@ -14,7 +14,10 @@ from gateway.access.jwks import MAX_BYTES, Load
 from schemas.errors import Unavailable
 
 _TIMEOUT_S: Final = 5.0
-_HEADERS: Final = {"accept": "application/jwk-set+json, application/json"}
+_HEADERS: Final = {
+    "accept": "application/jwk-set+json, application/json",
+    "accept-encoding": "identity",  # a small answer must not unpack to a large one
+}
 
 
 def is_address(place: str) -> bool:
@@ -34,9 +37,10 @@ def from_file(path: Path) -> Load:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return _bounded(file.read(MAX_BYTES + 1), str(path))
+            document = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from None
+    return _bounded(document, str(path))
 
 
 def from_address(url: str, authority: Path | None, *, timeout_s: float = _TIMEOUT_S) -> Load:
@@ -47,6 +51,8 @@ def from_address(url: str, authority: Path | None, *, timeout_s: float = _TIMEOU
         try:
             async with asyncio.timeout(timeout_s):
                 return await _get(url, context, timeout_s)
+        except Unavailable:
+            raise
         except (httpx.HTTPError, TimeoutError, OSError) as error:
             raise Unavailable(f"{url}: {type(error).__name__}") from None
 
@@ -63,7 +69,9 @@ async def _get(url: str, context: ssl.SSLContext, timeout_s: float) -> bytes:
     ):
         if response.status_code != httpx.codes.OK:
             raise Unavailable(f"{url}: status {response.status_code}; 200 is expected")
-        async for chunk in response.aiter_bytes():
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise Unavailable(f"{url}: the answer is compressed though that was not asked for")
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > MAX_BYTES:
                 break

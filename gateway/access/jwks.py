@@ -86,24 +86,29 @@ class _Document(msgspec.Struct):
 
 
 def _usable(entry: dict[str, Any]) -> _Held | None:
-    kid, algorithm = entry.get("kid", ""), entry.get("alg", "")
-    if entry.get("kty") not in _USABLE or entry.get("use", "sig") != "sig":
+    """The key of one entry, if it may verify; one that cannot be read does not take the others away."""
+    try:
+        return _held(entry)
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _held(entry: dict[str, Any]) -> _Held | None:
+    kid, algorithm, kind = entry.get("kid", ""), entry.get("alg", ""), entry["kty"]
     if not isinstance(kid, str) or not isinstance(algorithm, str):
         return None
-    if "verify" not in entry.get("key_ops", ["verify"]):
+    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+        return None
+    if kind not in _USABLE:
         return None
     public = {name: value for name, value in entry.items() if name in _PUBLIC}
-    try:
-        if entry["kty"] == "RSA" and not _MIN_RSA_BITS <= _bits(public["n"]) <= _MAX_RSA_BITS:
-            return None
-        key = import_key(public)
-        if isinstance(key, RSAKey):
-            return _Held(kid, algorithm, "RSA", key)
-        if isinstance(key, ECKey | OKPKey):
-            return _Held(kid, algorithm, str(public["crv"]), key)
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # one that cannot be read does not take the others away
+    if kind == "RSA" and not _MIN_RSA_BITS <= _bits(public["n"]) <= _MAX_RSA_BITS:
+        return None
+    key = import_key(public)
+    if isinstance(key, RSAKey):
+        return _Held(kid, algorithm, "RSA", key)
+    if isinstance(key, ECKey | OKPKey):
+        return _Held(kid, algorithm, str(public["crv"]), key)
     return None
 
 

@@ -18,10 +18,12 @@ from uvicorn.server import ServerState
 
 from bus.telemetry.counters import Counters
 from bus.trust.tls import Settings, server_context
-from gateway.access.part import CERTIFICATE
 from gateway.contract import Asgi
 from schemas.errors import ConfigurationError, Unavailable
 from schemas.gateway import GatewaySection
+
+CERTIFICATE: Final = "medmesh.certificate"
+"""Key of a scope whose listener has verified a client certificate: (names, SHA-256)."""
 
 _SETTINGS: Final = Settings(
     certificate="gateway.tls.certificate",
@@ -188,4 +190,4 @@ class MtlsListener:
             connection.transport.abort()
 
 
-__all__ = ["MtlsListener", "names_in"]
+__all__ = ["CERTIFICATE", "MtlsListener", "names_in"]

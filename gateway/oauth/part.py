@@ -14,18 +14,17 @@ from adapters.contract import Rights
 from gateway.access.access import GatewayAccess
 from gateway.access.backend import ALGORITHMS, ASSERTION_TYPE, GRANT, Backend, TokenRefused
 from gateway.access.listeners import ISSUING
-from gateway.access.openapi import COMPONENTS, DISCOVERY_PATH, JWKS_PATH, TOKEN_PATH
+from gateway.access.mtls import CERTIFICATE
 from gateway.access.protocol import Access, TooMany
 from gateway.access.rights import ClientRights
 from gateway.contract import GatewayRuntime, Receive, Scope, Send
+from gateway.oauth.openapi import COMPONENTS, DISCOVERY_PATH, JWKS_PATH, TOKEN_PATH
 from gateway.part import Mount, PartKind
 from schemas.errors import MeshError
 from schemas.gateway import GatewaySection
 
 SMART: Final = "/.well-known/smart-configuration"
 JWKS: Final = "/.well-known/jwks.json"
-CERTIFICATE: Final = "medmesh.certificate"
-"""Key of a scope whose listener has verified a client certificate: (names, SHA-256)."""
 
 _FORM: Final = b"application/x-www-form-urlencoded"
 _MAX_FORM: Final = 64 * 1024
@@ -213,4 +212,4 @@ ACCESS: Final = PartKind(
     build=_build,
 )
 
-__all__ = ["ACCESS", "CERTIFICATE", "ISSUING", "JWKS", "SMART", "AccessPart", "smart_configuration"]
+__all__ = ["ACCESS", "ISSUING", "JWKS", "SMART", "AccessPart", "smart_configuration"]

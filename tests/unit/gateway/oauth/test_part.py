@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.access import part
-from gateway.access.part import ACCESS, AccessPart
+from gateway.access import mtls
 from gateway.access.protocol import Credentials
 from gateway.contract import Asgi
 from gateway.http import request
+from gateway.oauth import ACCESS, AccessPart
 from schemas.errors import MeshError
 from tests.unit.gateway.access.kit import keyed, runtime, section
 from tests.unit.gateway.access.tokens_kit import World, bearer
@@ -62,7 +62,7 @@ async def ask(
         "headers": [(b"content-type", content_type)],
     }
     if certificate is not None:
-        scope[part.CERTIFICATE] = certificate
+        scope[mtls.CERTIFICATE] = certificate
     await app(scope, receive, send)
     content = b"".join(one.get("body", b"") for one in sent[1:])
     return Answer(sent[0]["status"], dict(sent[0]["headers"]), content)
@@ -105,7 +105,7 @@ async def test_a_token_asked_for_by_mutual_tls_is_bound(world: World) -> None:
 
 
 def test_the_front_and_the_listener_mean_the_same_by_a_certificate() -> None:
-    assert part.CERTIFICATE == request.CERTIFICATE
+    assert mtls.CERTIFICATE == request.CERTIFICATE
 
 
 @pytest.mark.parametrize(
