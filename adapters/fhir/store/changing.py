@@ -91,7 +91,13 @@ class Changer:
         self._check_preconditions(order, current)
         order.permit.check_content(prepared, order.id)
         if current is None:
-            written = await self.repository.create(unit, prepared, id=order.id, method="PUT")
+            try:
+                written = await self.repository.create(unit, prepared, id=order.id, method="PUT")
+            except Refusal:
+                # someone else has created it meanwhile, and committed
+                current = await self._existing(unit, replace(order, condition=()))
+                self._check_preconditions(order, current)
+                written = await self.repository.update(unit, prepared, current)
         else:
             written = await self.repository.update(unit, prepared, current)
         return Changed(201 if written.is_new else 200, written.version)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ async def ward(
     mesh = events or MemoryEvents(service="store")
     own = Ward(mesh, clock or FakeClock(), release=str(settings.get("release", "R4")))
     config = STORE.config.model_validate({"name": "store", "kind": "fhir.store"} | settings)
-    made = runtime(mesh, folder / "own", clock=own.clock, serve=own.serve)
+    made = runtime(replace(mesh, service="store"), folder / "own", clock=own.clock, serve=own.serve)
     own.adapter = STORE.build(config, made)
     await own.adapter.start()
     try:
