@@ -17,9 +17,10 @@ COMMANDS: Final = {
     "services": "List the services that run: instances, health and why, load.",
     "call": "Call a method of a service and print its answer.",
     "dlq": "List, show and replay dead letters.",
+    "audit": "List who read, wrote or searched what at the gateway.",
     "consumers": "List and remove the places from which destinations read.",
     "doctor": "Say in plain words what is wrong, and what to do.",
-    "keys": "Make certificates for trying TLS out.",
+    "keys": "Make API keys, and certificates for trying TLS out.",
     "config": "Check and show the configuration.",
     "version": "Show the versions of medmesh and its parts.",
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bus.services.rights import CallRights
+    from bus.transport.protocol import EventStore
     from medmesh.config import Configuration
     from medmesh.runtime.calls import Calls
     from medmesh.runtime.connection import SiteConnection
@@ -51,6 +52,25 @@ async def operating(configuration: Configuration) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
+async def auditing(configuration: Configuration) -> AsyncIterator[tuple[Service, EventStore]]:
+    """The auditor's service on the running site, and the store in which access records lie."""
+    import random
+
+    from bus.clock import SystemClock
+    from bus.telemetry.counters import Counters
+    from medmesh.runtime.services import AUDITOR, Services
+
+    async with visiting(configuration, AUDITOR) as connection:
+        services = Services(
+            connection, clock=SystemClock(), counters=Counters(), chance=random.SystemRandom()
+        )
+        try:
+            yield await services.open_auditor(), connection.transport.store
+        finally:
+            await services.stop()
+
+
+@asynccontextmanager
 async def calling(
     configuration: Configuration, *, rights: CallRights | None = None
 ) -> AsyncIterator[tuple[Service, Calls]]:
@@ -84,4 +104,4 @@ async def calling(
             await services.stop()
 
 
-__all__ = ["calling", "operating", "visiting"]
+__all__ = ["auditing", "calling", "operating", "visiting"]
