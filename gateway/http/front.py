@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from adapters.contract import Condition, Health
+from gateway.access.mtls import MtlsListener
 from gateway.access.protocol import Access
 from gateway.contract import GatewayRuntime
 from gateway.http.connections import cut_silent
@@ -47,6 +48,7 @@ class HttpFront:
         self._started: list[Part] = []
         self._edge: Edge | None = None
         self._server: HttpServer | None = None
+        self._mutual: MtlsListener | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._is_draining = False
 
@@ -70,6 +72,9 @@ class HttpFront:
             ),
         )
         await self._server.start()
+        if section.access.mtls_listen:
+            self._mutual = MtlsListener(section, edge, self._runtime.counters)
+            await self._mutual.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="gateway-sweeper")
 
     def _mounts(self) -> list[Mount]:
@@ -108,6 +113,11 @@ class HttpFront:
         """The port listened on; 0 when none is."""
         return self._server.bound_port if self._server is not None else 0
 
+    @property
+    def mutual_port(self) -> int:
+        """The port for clients with a certificate; 0 when none is."""
+        return self._mutual.bound_port if self._mutual is not None else 0
+
     def health(self) -> Health:
         """Answer at once."""
         if self._server is None or not self._server.is_open:
@@ -129,7 +139,11 @@ class HttpFront:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline_s - loop.time())):
                 await self._edge.finished()
-        await self._server.drain(timeout_s=min(_CLOSE_S, max(0.1, deadline_s - loop.time())))
+        close_s = min(_CLOSE_S, max(0.1, deadline_s - loop.time()))
+        await asyncio.gather(*(one.drain(timeout_s=close_s) for one in self._listeners()))
+
+    def _listeners(self) -> list[HttpServer | MtlsListener]:
+        return [one for one in (self._server, self._mutual) if one is not None]
 
     async def stop(self) -> None:
         """Close everything at once."""
@@ -138,8 +152,8 @@ class HttpFront:
         if sweeper is not None:
             sweeper.cancel()
             await asyncio.gather(sweeper, return_exceptions=True)
-        if self._server is not None:
-            await self._server.stop()
+        for listener in self._listeners():
+            await listener.stop()
         for part in reversed(self._started):
             await part.stop()
         self._started.clear()

@@ -98,12 +98,12 @@ class RunningGateway:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Listeners as they are: with the port that the system chose where the configuration says 0."""
-        own = self._section.listen
-        port = self._front.bound_port if self._front is not None else 0
-        if port and own.endswith(":0"):
-            own = f"{own.rpartition(':')[0]}:{port}"
-        others = (one for kind in self._kinds for one in kind.addresses(self._section))
-        return (own, *others)
+        front, mutual = self._front, self._section.access.mtls_listen
+        found = [_actual(self._section.listen, front.bound_port if front else 0)]
+        if mutual:
+            found.append(_actual(mutual, front.mutual_port if front else 0))
+        found += (one for kind in self._kinds for one in kind.addresses(self._section))
+        return tuple(found)
 
     def health(self) -> Health:
         """Answer at once."""
@@ -164,6 +164,10 @@ class _Calling:
             traceparent=traceparent,
         )
         return await self._caller.call(request, timeout_s=timeout_s, idempotent=idempotent)
+
+
+def _actual(address: str, port: int) -> str:
+    return f"{address.rpartition(':')[0]}:{port}" if port and address.endswith(":0") else address
 
 
 def gateway_rights(section: GatewaySection, site: SiteId, kinds: Sequence[PartKind]) -> Rights:

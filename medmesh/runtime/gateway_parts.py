@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.oauth import ACCESS
 from gateway.http.v1 import API
 from gateway.part import PartKind
 from schemas.gateway import GatewaySection
@@ -11,7 +12,11 @@ from schemas.gateway import GatewaySection
 
 def kinds_for(section: GatewaySection) -> Sequence[PartKind]:
     """The parts that a configuration asks for. What it does not ask for is not imported: some are large."""
-    found: list[PartKind] = [API]
+    found: list[PartKind] = [API, ACCESS]
+    if section.fhir is not None:
+        from gateway.fhir.part import FHIR  # noqa: PLC0415
+
+        found.append(FHIR)
     if section.grpc is not None:
         from gateway.grpc.part import GRPC  # noqa: PLC0415
 

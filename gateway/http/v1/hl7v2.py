@@ -31,6 +31,7 @@ PATH: Final = "/v1/hl7v2"
 ER7: Final = "application/hl7-v2"
 TYPES: Final = (ER7, "application/hl7-v2+er7", "x-application/hl7-v2+er7", "text/plain")
 _HEADERS: Final[list[Header]] = [(b"content-type", ER7.encode())]
+_START, _END = b"\x0b", b"\x1c\r"
 _RETRY_S: Final = b"1"
 _STATUS: Final = {
     "A": HTTPStatus.OK,
@@ -63,6 +64,10 @@ class Hl7Intake:
         if request.content_type not in TYPES:
             raise Refused(unsupported_type(*TYPES))
         message = await request.body(desk.bounds)
+        if _START in message or _END in message:
+            raise Refused(
+                bad_request("mllp_framing", "send the message without MLLP's frame (0x0B … 0x1C)")
+            )
         status, acknowledgement = await self._accept(client, request, message)
         headers = list(_HEADERS)
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
