@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bus.envelope.types import NobodyMayRead
 from bus.flow.priority import Priority
 from bus.services.protocol import Response
 from gateway.access.protocol import Client, Deed
@@ -9,6 +10,7 @@ from gateway.contract import Call
 from gateway.grpc.exchange import TRACEPARENT, Arrival
 from gateway.grpc.gate import Gate, written
 from gateway.grpc.routes import Target
+from gateway.grpc.status import unavailable
 
 
 class Asking:
@@ -38,18 +40,21 @@ class Asking:
         self._gate.check(client, arrival, Deed.CALL, what)
         timeout_s = self._gate.timeout_s(arrival)
         record = self._gate.record(client, arrival, Deed.CALL, what)
-        response = await self._call(
-            owner.service,
-            target.method,
-            body,
-            type=type,
-            version=owner.major,
-            timeout_s=timeout_s,
-            idempotent=is_idempotent,
-            call_id=self._gate.id_for(client, arrival, what),
-            priority=priority,
-            traceparent=arrival.metadata.get(TRACEPARENT, ""),
-        )
+        try:
+            response = await self._call(
+                owner.service,
+                target.method,
+                body,
+                type=type,
+                version=owner.major,
+                timeout_s=timeout_s,
+                idempotent=is_idempotent,
+                call_id=self._gate.id_for(client, arrival, what),
+                priority=priority,
+                traceparent=arrival.metadata.get(TRACEPARENT, ""),
+            )
+        except NobodyMayRead:
+            raise unavailable(f"there is no service {owner}", reason="no_instance") from None
         await written(record)
         return response
 

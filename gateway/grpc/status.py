@@ -184,7 +184,7 @@ _STATUSES: Final[tuple[tuple[type[BaseException], Status], ...]] = (
     (Unavailable, Status.UNAVAILABLE),
     (NoResponders, Status.UNAVAILABLE),
     (Closed, Status.UNAVAILABLE),
-    (NobodyMayRead, Status.UNAVAILABLE),  # no service with that name was ever here
+    (NobodyMayRead, Status.FAILED_PRECONDITION),
     (NotFound, Status.NOT_FOUND),
     (UnknownFhirType, Status.INVALID_ARGUMENT),
     (ConfigurationError, Status.INTERNAL),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bus.envelope.types import ContentTooLarge
+from bus.envelope.types import ContentTooLarge, NobodyMayRead
 from bus.services.protocol import (
     BadAnswer,
     CallFailed,
@@ -41,6 +41,7 @@ from schemas.generated.medmesh.gateway.v1 import status_pb2 as pb
         (ResourceExhausted("x"), Status.RESOURCE_EXHAUSTED),
         (StreamFull("x"), Status.RESOURCE_EXHAUSTED),
         (PayloadTooLarge("x"), Status.RESOURCE_EXHAUSTED),
+        (NobodyMayRead("x"), Status.FAILED_PRECONDITION),
         (ContentTooLarge("x"), Status.RESOURCE_EXHAUSTED),
         (Overloaded("x"), Status.UNAVAILABLE),
         (NoInstance("x"), Status.UNAVAILABLE),
