@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from bus.transport.memory import MemoryBroker
 from gateway.access.backend import TokenRefused
 from gateway.access.protocol import Forbidden, Proof, TooMany, Unauthenticated
 from schemas.errors import ConfigurationError, MeshError
@@ -131,9 +130,7 @@ async def test_a_refused_assertion_uses_up_no_id(world: World) -> None:
 
 
 async def test_where_nobody_can_know_no_token_is_given(world: World) -> None:
-    world.broker = broker = MemoryBroker()
     access = await world.open()
-    transport = await broker.connect(name="breaker")
 
     async def away(bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> Any:
         raise MeshError("the carrier is away")
@@ -141,7 +138,6 @@ async def test_where_nobody_can_know_no_token_is_given(world: World) -> None:
     access.backend.once._records = away
     with pytest.raises(MeshError, match="away"):
         await access.backend.issue(world.form())
-    await transport.close()
 
 
 @pytest.mark.parametrize(

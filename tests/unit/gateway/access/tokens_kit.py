@@ -12,6 +12,7 @@ from typing import Any
 from joserfc import jws
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
+from adapters.contract import OpenRecords
 from bus.transport.memory import MemoryBroker
 from gateway.access.access import GatewayAccess
 from gateway.access.build import open_access
@@ -96,10 +97,9 @@ def assertion_claims(clock: FakeClock, **changes: Any) -> dict[str, Any]:
 class World:
     """A gateway with one authorisation server, the client `lab` of it, and the backend service `ehr`."""
 
-    def __init__(self, folder: Path, *, broker: MemoryBroker | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clock = FakeClock()
-        self.broker = broker or MemoryBroker()
         self.issuer_keys = folder / "issuer.json"
         self.client_keys = folder / "ehr.json"
         self.issuer_keys.write_bytes(key_set(public(rsa(), "k1"), public(ec("P-256"), "k2")))
@@ -113,6 +113,7 @@ class World:
         }
         self.ehr: dict[str, Any] = {"fhir": ["system/Patient.rs", "system/Observation.cruds"]}
         self.site_key = b"k" * 32
+        self.records: OpenRecords = in_memory(MemoryBroker())
         self.clients: list[dict[str, Any]] = []
 
     def section_keys(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class World:
         around = runtime(
             self.folder,
             clock=self.clock,
-            records=in_memory(self.broker),
+            records=self.records,
             site_key=self.site_key,
         )
         self.counters = around.counters
