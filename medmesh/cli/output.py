@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., object])
@@ -70,6 +72,8 @@ def errors_in_words(*, as_json: bool = False) -> Iterator[None]:
 
 def run(main: Callable[[], Coroutine[object, object, T]], *, as_json: bool = False) -> T:
     """Run a command's coroutine on uvloop where it is installed; Ctrl-C ends with 130."""
+    import asyncio
+
     with errors_in_words(as_json=as_json):
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -83,6 +87,8 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:
+        import asyncio
+
         return asyncio.new_event_loop
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
