@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gateway.grpc.descriptors import DescriptorIndex
+from gateway.grpc.ending import Ending
 from gateway.grpc.exchange import Arrival, Operation
 from gateway.grpc.foreign import (
     REFLECTION,
@@ -26,8 +28,14 @@ class Reflection:
     """Answers from the descriptors in memory."""
 
     def __init__(
-        self, index: DescriptorIndex, owned: Callable[[], Iterable[str]], gate: Gate
+        self,
+        index: DescriptorIndex,
+        owned: Callable[[], Iterable[str]],
+        *,
+        gate: Gate,
+        ending: Ending,
     ) -> None:
+        self._ending = ending
         self._index = index
         self._owned = owned
         self._gate = gate
@@ -40,9 +48,10 @@ class Reflection:
     async def _reflect(
         self, arrival: Arrival, frames: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
-        await self._gate.admit(arrival)
-        async for frame in frames:
-            yield self.answer(reflected(frame))
+        client = await self._gate.admit(arrival)
+        async with aclosing(self._ending.until(frames, client)) as asked:
+            async for frame in asked:
+                yield self.answer(reflected(frame))
 
     def answer(self, asked: Reflected) -> bytes:
         """The answer to one question."""

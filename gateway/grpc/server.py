@@ -15,6 +15,7 @@ from gateway.grpc.api import SERVICE, Feed, MeshApi
 from gateway.grpc.asking import Asking
 from gateway.grpc.bridge import Bridge
 from gateway.grpc.descriptors import DescriptorIndex
+from gateway.grpc.ending import Ending
 from gateway.grpc.exchange import Operation
 from gateway.grpc.foreign import HEALTH, REFLECTION
 from gateway.grpc.front import Front, FrontLimits, Listener, TlsFiles
@@ -26,6 +27,7 @@ from gateway.grpc.sources import DescriptorSources
 from gateway.part import Mount
 from schemas.errors import ConfigurationError
 from schemas.gateway import GatewaySection
+from schemas.gateway.grpc import GrpcSection
 
 _RECORDS_S: Final = 5.0
 """How long the last access records may take to be kept when it stops."""
@@ -65,12 +67,13 @@ class GrpcServer:
             counters=runtime.counters,
         )
         asking = Asking(runtime.call, gate)
-        self._api = MeshApi(runtime, gate, asking, feed)
+        self._ending = ending = Ending(runtime.clock)
+        api = MeshApi(runtime, gate=gate, asking=asking, ending=ending, feed=feed)
         names = (SERVICE, HEALTH, *(REFLECTION if grpc.reflection else ()))
         self._health = Health(names, routes, is_connected=runtime.is_connected)
-        own: dict[str, Operation] = {**self._api.operations(), **self._health.operations()}
+        own: dict[str, Operation] = {**api.operations(), **self._health.operations()}
         if grpc.reflection:
-            own |= Reflection(self._index, routes.owned, gate).operations()
+            own |= Reflection(self._index, routes.owned, gate=gate, ending=ending).operations()
         self._sources = DescriptorSources(
             self._index,
             files=grpc.descriptors,
@@ -91,7 +94,7 @@ class GrpcServer:
             has_certificates=grpc.client_authority is not None,
             counters=runtime.counters,
         )
-        self._listener = Listener(front, _limits(section))
+        self._listener = Listener(front, _limits(section, grpc))
         self._port = 0
 
     def mounts(self) -> Sequence[Mount]:
@@ -123,7 +126,7 @@ class GrpcServer:
         for places in (self._requests, self._streams):
             places.close()
         self._health.drain()
-        self._api.drain()
+        self._ending.leave()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._requests.idle()
@@ -140,10 +143,7 @@ class GrpcServer:
         await self._gate.close(timeout_s=_RECORDS_S)
 
 
-def _limits(section: GatewaySection) -> FrontLimits:
-    grpc = section.grpc
-    if grpc is None:
-        raise ConfigurationError("gateway.grpc: there is no such table, so there is no gRPC")
+def _limits(section: GatewaySection, grpc: GrpcSection) -> FrontLimits:
     return FrontLimits(
         max_message_bytes=int(section.max_body),
         max_metadata_bytes=int(section.max_header),

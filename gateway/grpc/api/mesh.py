@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 from bus.flow.priority import Priority
@@ -15,10 +15,11 @@ from gateway.grpc.api.feed import Feed, Followed
 from gateway.grpc.api.frames import priority_of, read
 from gateway.grpc.api.publishing import Publishing
 from gateway.grpc.asking import Asking
+from gateway.grpc.ending import Ending
 from gateway.grpc.exchange import Arrival, Operation, first_frame
 from gateway.grpc.gate import Gate, written
 from gateway.grpc.routes import Owner, Target
-from gateway.grpc.status import RpcFailed, Status, draining, invalid, unimplemented
+from gateway.grpc.status import invalid, unimplemented
 from schemas import subjects
 from schemas.fhir import MalformedFhir
 from schemas.generated.medmesh.gateway.v1 import mesh_pb2 as pb
@@ -32,11 +33,17 @@ class MeshApi:
     """Publish, PublishAll, Request, Subscribe."""
 
     def __init__(
-        self, runtime: GatewayRuntime, gate: Gate, asking: Asking, feed: Feed | None
+        self,
+        runtime: GatewayRuntime,
+        *,
+        gate: Gate,
+        asking: Asking,
+        ending: Ending,
+        feed: Feed | None,
     ) -> None:
         self._site = runtime.site
-        self._clock = runtime.clock
         self._gate = gate
+        self._ending = ending
         self._asking = asking
         self._feed = feed
         self._publishing = Publishing(
@@ -45,8 +52,8 @@ class MeshApi:
             events=runtime.events,
             clock=runtime.clock,
             gate=gate,
+            ending=ending,
         )
-        self._leaving = asyncio.Event()
 
     def operations(self) -> Mapping[str, Operation]:
         """By path."""
@@ -56,10 +63,6 @@ class MeshApi:
             f"/{SERVICE}/Request": Operation(run=self._request),
             f"/{SERVICE}/Subscribe": Operation(run=self._subscribe, is_long=True),
         }
-
-    def drain(self) -> None:
-        """Tell those who follow events to go on at another gateway."""
-        self._leaving.set()
 
     async def _request(
         self, arrival: Arrival, frames: AsyncIterator[bytes]
@@ -96,11 +99,9 @@ class MeshApi:
         await written(record)
         after_seq = request.after_seq if request.HasField("after_seq") else None
         steps = self._feed.follow(patterns, after_seq=after_seq)
-        try:
-            async for step in _until(steps, self._end(client)):
+        async with aclosing(steps), aclosing(self._ending.until(steps, client)) as until:
+            async for step in until:
                 yield await _response(step, request.accept_fhir)
-        finally:
-            await steps.aclose()
 
     def _patterns(
         self, client: Client, arrival: Arrival, request: pb.SubscribeRequest
@@ -116,44 +117,6 @@ class MeshApi:
                 )
             self._gate.check(client, arrival, Deed.SUBSCRIBE, pattern)
         return tuple(dict.fromkeys(request.patterns))
-
-    async def _end(self, client: Client) -> RpcFailed:
-        """Return why a stream must end, when it must."""
-        left_s = (client.expires_ms - self._clock.now_ms()) / 1000 if client.expires_ms else None
-        try:
-            async with asyncio.timeout(None if left_s is None else max(0.0, left_s)):
-                await self._leaving.wait()
-        except TimeoutError:
-            return RpcFailed(
-                Status.UNAUTHENTICATED, "the client's token has expired", reason="expired"
-            )
-        return draining()
-
-
-async def _until(
-    steps: AsyncGenerator[Followed, None], ending: Coroutine[None, None, RpcFailed]
-) -> AsyncGenerator[Followed, None]:
-    """Steps until there are no more, or until the end comes: raises it."""
-    end = asyncio.ensure_future(ending)
-    step: asyncio.Future[Followed] | None = None
-    try:
-        while True:
-            step = asyncio.ensure_future(anext(steps))
-            await asyncio.wait((step, end), return_when=asyncio.FIRST_COMPLETED)
-            if not step.done():
-                raise end.result()
-            try:
-                followed = step.result()
-            except StopAsyncIteration:
-                return
-            yield followed
-            if end.done():
-                raise end.result()
-    finally:
-        pending = [one for one in (step, end) if one is not None and not one.done()]
-        for one in pending:
-            one.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
 
 
 async def _response(step: Followed, form: pb.FhirForm.ValueType) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -15,6 +16,7 @@ from gateway.access.protocol import Client, Deed
 from gateway.grpc.api.content import to_mesh
 from gateway.grpc.api.frames import priority_of, read
 from gateway.grpc.api.line import Line
+from gateway.grpc.ending import Ending
 from gateway.grpc.exchange import TRACEPARENT, Arrival, first_frame
 from gateway.grpc.gate import Gate, written
 from gateway.grpc.status import invalid
@@ -37,6 +39,7 @@ class Publishing:
     events: Events
     clock: Clock
     gate: Gate
+    ending: Ending
 
     async def publish(
         self, arrival: Arrival, frames: AsyncIterator[bytes]
@@ -55,13 +58,14 @@ class Publishing:
         client = await self.gate.admit(arrival)
         line = Line()
         try:
-            async for frame in frames:
-                await line.room()
-                if line.count:
-                    self.gate.access.admit(client)  # the first was counted with the call
-                request = read(pb.PublishAllRequest, frame)
-                new = await self._event(client, arrival, request.event, place=str(line.count))
-                line.add(new.subject, partial(self._store, client, arrival, new))
+            async with aclosing(self.ending.until(frames, client)) as until:
+                async for frame in until:
+                    await line.room()
+                    if line.count:
+                        self.gate.access.admit(client)  # the first was counted with the call
+                    request = read(pb.PublishAllRequest, frame)
+                    new = await self._event(client, arrival, request.event, place=str(line.count))
+                    line.add(new.subject, partial(self._store, client, arrival, new))
             await line.end()
         except MeshError as error:
             raise await line.failed(error) from None

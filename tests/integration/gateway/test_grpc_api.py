@@ -419,6 +419,19 @@ async def test_followers_are_sent_elsewhere_when_the_gateway_drains(tmp_path: Pa
         assert feed.closed == 1
 
 
+async def test_a_publisher_that_is_sent_elsewhere_hears_how_much_is_stored(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as world, world.channel() as channel:
+        call = Api(channel).publish_all(metadata=METADATA, timeout=30)
+        for number in range(3):
+            await call.write(pb.PublishAllRequest(event=event(b"%d" % number, key=b"p")))
+        await events_of(world, 3)
+        await world.server.drain(timeout_s=5)
+        error = await refused(call)
+        assert error.code() is CODES.UNAVAILABLE
+        told = dict(error.trailing_metadata())
+        assert (told[CODE_KEY], told[STORED_KEY]) == ("draining", "3")
+
+
 async def test_streams_are_bounded_apart_from_requests(tmp_path: Path) -> None:
     feed = ListFeed([received(1)])
     keys: dict[str, Any] = {"max_streams": 1, "max_requests": 1}
