@@ -103,9 +103,10 @@ class FhirStore:
                 lanes=config.lanes,
                 retry=config.retry.policy(),
                 deliver_new=config.deliver_new,
+                shared=config.shared,
                 accept=lambda event: event.source != config.name,
             )
-            self._consumption = await runtime.events.consume(spec, incoming.handler)
+            self._consumption = await runtime.events.consume(spec, incoming.handle)
 
     def _make_engine(self) -> Engine:
         config, runtime = self._config, self._runtime

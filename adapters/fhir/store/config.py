@@ -128,6 +128,10 @@ class StoreConfig(AdapterConfig):
         le=64,
         description="Events applied at a time; order holds for each patient.",
     )
+    shared: bool = Field(
+        default=False,
+        description="Share the events with every other process that runs an adapter of this name: with PostgreSQL only.",
+    )
     retry: Retry = Field(
         default_factory=Retry, description="How events are tried again when the database is away."
     )
@@ -140,6 +144,8 @@ class StoreConfig(AdapterConfig):
     def _fits(self) -> Self:
         if self.file is not None and self.postgres is not None:
             raise ValueError("file and postgres exclude each other")
+        if self.shared and self.postgres is None:
+            raise ValueError("shared needs postgres: a file belongs to one process")
         unknown = set(self.types) - resource_types(FhirRelease(self.release.value))
         if unknown:
             raise ValueError(

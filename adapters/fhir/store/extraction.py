@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from adapters.fhir.store.times import EARLIEST, LATEST, Span, span_of
-from schemas.fhir.searching import Kind, Parameter, key_of
+from schemas.fhir.searching import Kind, Parameter, Parameters, key_of
 from schemas.fhirpath import PathFailed
 
 IMPLIED: Final = "*"
@@ -113,12 +113,10 @@ def local_reference(text: str, base: str = "") -> tuple[str, str]:
     return match["type"], match["id"]
 
 
-def extract(
-    resource: dict[str, Any], parameters: Mapping[str, Parameter], *, base: str = ""
-) -> Rows:
+def extract(resource: dict[str, Any], parameters: Parameters, *, base: str = "") -> Rows:
     """All rows of a resource. `base`: our own address, by which absolute references to us are told from others."""
     rows = Rows()
-    for parameter in parameters.values():
+    for parameter in parameters.fitting(str(resource.get("resourceType")), tuple(resource)):
         add = _ADD.get(parameter.kind)
         if add is None or parameter.code in _OF_THE_ROW:
             continue

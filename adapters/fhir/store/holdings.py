@@ -53,7 +53,7 @@ class Store:
             body, self.release, resource_type=resource_type, max_bytes=self.limits.body_bytes
         )
         self.check_type(checked.resource_type)
-        rows = extract(checked.resource, self.parameters.of(checked.resource_type), base=base)
+        rows = extract(checked.resource, self.parameters, base=base)
         if rows.is_cut:
             self.count("index_cut", checked.resource_type)
         return Prepared(checked, rows)

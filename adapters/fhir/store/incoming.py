@@ -19,6 +19,8 @@ from bus.transactions.outbox import OutboxTransaction
 _BUNDLE: Final = "Bundle"
 _NOT_APPLIED: Final = frozenset({"message", "batch", "history", "searchset"})
 _SHOWN: Final = 3
+_FORGET_EVERY: Final = 50_000
+"""Events between two looks for records of the inbox that nothing can need any more."""
 
 
 class Incoming:
@@ -29,8 +31,18 @@ class Incoming:
         self._name = name
         self._permit = Permit(store.parameters)
         self._transactor = Transactor(changer=store.changer, look=_no_look)
-        self.handler = inbox.handler(name, self._apply)
-        """Takes one event. Raises `Rejected` for one that cannot be applied: it becomes a dead letter."""
+        self._inbox = inbox
+        self._once = inbox.handler(name, self._apply)
+        self._until_forgetting = _FORGET_EVERY
+
+    async def handle(self, event: ReceivedEvent) -> Receipt | None:
+        """Take one event. Raises `Rejected` for one that cannot be applied: it becomes a dead letter."""
+        receipt = await self._once(event)
+        self._until_forgetting -= 1
+        if self._until_forgetting <= 0:
+            self._until_forgetting = _FORGET_EVERY
+            await self._inbox.forget()
+        return receipt
 
     async def _apply(self, event: ReceivedEvent, transaction: OutboxTransaction) -> Receipt:
         if event.type.partition(";")[0].strip() != CONTENT_TYPE:

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Final
@@ -22,9 +23,15 @@ from schemas.fhirpath import Path, compile_path
 MAX_STEPS: Final = 200_000
 """Items that one parameter may touch in one resource."""
 _KEY_BYTES: Final = 6
+_SHAPES: Final = 4096
+"""Sets of elements whose parameters are remembered: those of one feed are few."""
 _EVERY_TYPE: Final = ("Resource", "DomainResource")
 _BARE: Final = frozenset({"Binary", "Bundle", "Parameters"})
 """Resources that are no DomainResource."""
+_CALLED: Final = re.compile(r"\.(\w+)\(")
+_FIRST: Final = re.compile(r"\b[A-Z]\w+\.([a-z]\w*)")
+_QUIET: Final = frozenset({"where", "ofType", "first"})
+"""Functions that find nothing in nothing."""
 _ASKS_TYPES: Final = (" as ", " is ", "ofType(", ".as(", ".is(")
 
 
@@ -59,6 +66,13 @@ class Parameter:
     def key(self) -> int:
         """48 bits that stand for owner and name in an index; the same in every process and version."""
         return key_of(self.owner, self.code)
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """The elements without which it finds nothing, by how their JSON names begin; () where that cannot be told."""
+        if set(_CALLED.findall(self.expression)) - _QUIET:
+            return ()
+        return tuple(dict.fromkeys(_FIRST.findall(self.expression)))
 
     @cached_property
     def path(self) -> Path:
@@ -102,6 +116,7 @@ class Parameters:
             owner: tuple(codes.split()) for owner, codes in document["patient"].items()
         }
         """By type: the reference parameters that put a resource into a patient's compartment."""
+        self._fitting = lru_cache(maxsize=_SHAPES)(self._find_fitting)
         self._summaries: dict[str, str] = document["summary"]
 
     def of(self, resource_type: str) -> Mapping[str, Parameter]:
@@ -114,6 +129,18 @@ class Parameters:
                 known = {**known, **self._types.get(owner, {})}
             self._whole[resource_type] = known
         return known
+
+    def fitting(self, resource_type: str, names: tuple[str, ...]) -> tuple[Parameter, ...]:
+        """The parameters that may find something in a resource whose elements have these JSON names."""
+        return self._fitting(resource_type, names)
+
+    def _find_fitting(self, resource_type: str, names: tuple[str, ...]) -> tuple[Parameter, ...]:
+        return tuple(
+            one
+            for one in self.of(resource_type).values()
+            if one.kind is not Kind.COMPOSITE
+            and (not one.members or any(name.startswith(one.members) for name in names))
+        )
 
     def summary(self, resource_type: str) -> Shown:
         """What is always shown of a type, and what its summary shows."""
