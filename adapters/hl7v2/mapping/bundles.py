@@ -57,10 +57,13 @@ def _query(entry: Entry) -> str:
     """The search that finds the resource by its identifier; empty when it has none with a system."""
     if entry.key is None:
         return ""
-    system, value = entry.key
-    if ":" not in system or system.startswith("assigner:"):
-        return ""
-    return f"identifier={quote(system, safe='')}%7C{quote(value, safe='')}"
+    if entry.query is None:
+        system, value = entry.key
+        has_system = ":" in system and not system.startswith("assigner:")
+        entry.query = (
+            f"identifier={quote(system, safe='')}%7C{quote(value, safe='')}" if has_system else ""
+        )
+    return entry.query
 
 
 def _in_transaction(entry: Entry) -> str:

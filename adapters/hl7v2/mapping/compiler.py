@@ -25,6 +25,7 @@ from adapters.hl7v2.mapping.makers import (
     document_maker,
     function_maker,
 )
+from adapters.hl7v2.mapping.memory import Memory
 from adapters.hl7v2.mapping.model import Document, Rule, Tables
 from adapters.hl7v2.mapping.rules import (
     always,
@@ -42,7 +43,27 @@ from adapters.hl7v2.mapping.shapes import PRIMITIVES, QUANTITIES, Shapes
 from adapters.hl7v2.mapping.sources import Kind, Source, parse_source
 from adapters.hl7v2.mapping.targets import THIS, Target, compile_target
 
-_CODED_TYPES: Final = frozenset({"CE", "CF", "CNE", "CWE", "ID", "IS"})
+_REMEMBERED: Final = frozenset(
+    (
+        "CE",
+        "CF",
+        "CNE",
+        "CNN",
+        "CWE",
+        "DLD",
+        "HD",
+        "ID",
+        "IS",
+        "MSG",
+        "NDL",
+        "PL",
+        "PT",
+        "XCN",
+        "XON",
+    )
+)
+"""Data types of codes, staff, places and organizations: their values repeat from message to message."""
+_OF_PATIENTS: Final = frozenset({"Patient", "Person", "RelatedPerson"})
 _ZONED: Final = frozenset({"dateTime", "instant"})
 MAX_SHAPES: Final = 1_024
 _SHORT: Final = 8
@@ -59,14 +80,16 @@ class Program:
 
     __slots__ = (
         "_field",
+        "_is_open",
         "_is_segment",
         "_known",
         "_made",
         "_makers",
         "_needs",
         "_wants",
+        "created",
         "document",
-        "is_closed",
+        "made",
     )
 
     def __init__(
@@ -76,12 +99,20 @@ class Program:
         needs: Sequence[frozenset[str] | None],
         wants: Sequence[Wants],
         field: int,
-        *,
-        is_closed: bool,
+        is_open: Sequence[bool],
     ) -> None:
         self.document = document
-        self.is_closed = is_closed
-        """Whether what it makes depends on the value alone: not on other segments, settings, zones, resources."""
+        is_remembered = (
+            not document.is_segment
+            and document.source in _REMEMBERED
+            and document.target not in _OF_PATIENTS
+        )
+        self.made: Memory | None = {} if is_remembered else None
+        """What it made of values before."""
+        self.created: Memory | None = {} if is_remembered else None
+        """The resources that were created with it."""
+        self._is_open = tuple(is_open)
+        """Of each rule whether it depends on more than the value: other segments, settings, zones, resources."""
         self._is_segment = document.is_segment
         self._makers = tuple(makers)
         self._made: list[Step | None] = [None] * len(self._makers)
@@ -114,12 +145,15 @@ class Program:
         start = 0 if self._is_segment else 1
         valued = {i for i, is_valued in enumerate(shape, start) if is_valued}
         rules = zip(self._needs, self._wants, strict=True)
-        found = tuple(
-            self._step(i)
+        chosen = [
+            i
             for i, (need, wants) in enumerate(rules)
             if (need is None or value is None or value in need)
             and all(not valued.isdisjoint(one) for one in wants)
-        )
+        ]
+        found = tuple(self._step(i) for i in chosen)
+        if not self._is_segment and any(self._is_open[i] for i in chosen):
+            found = (_taint, *found)
         if len(self._known) >= MAX_SHAPES:
             self._known.clear()
         if value is None or len(value) <= _SHORT:
@@ -131,6 +165,11 @@ class Program:
         if step is None:
             step = self._made[number] = self._makers[number]()
         return step
+
+
+def _taint(frame: Frame) -> None:
+    """Say that what is made depends on more than the value."""
+    frame.env.is_tainted = True
 
 
 class Compiler:
@@ -183,7 +222,8 @@ class _DocumentCompiler:
         self._tables = tables
         self._shapes = shapes
         self._document = document
-        self._is_closed = not document.is_segment
+        self._is_open = False
+        """Whether the rule that is being compiled depends on more than the value."""
 
     def compile(self) -> Program:
         document = self._document
@@ -193,7 +233,11 @@ class _DocumentCompiler:
                 f"{document.place}: {document.name}: no type {document.target!r}{hint}"
             )
         rules = list(document.rules.values())
-        makers = [self._rule(rule) for rule in rules]
+        makers, is_open = [], []
+        for rule in rules:
+            self._is_open = False
+            makers.append(self._rule(rule))
+            is_open.append(self._is_open)
         path = self._switch(rules)
         field = parse_source(path, "").field if path else 0
         needs = [
@@ -205,7 +249,7 @@ class _DocumentCompiler:
             needs,
             [self._wants(rule) for rule in rules],
             field,
-            is_closed=self._is_closed,
+            is_open,
         )
 
     def _wants(self, rule: Rule) -> Wants:
@@ -254,8 +298,8 @@ class _DocumentCompiler:
             is_constant=rule.const is not None,
         )
         sources = [self._source(text, where) for text in rule.sources]
-        if rule.ref or rule.create or any(one.kind is not Kind.RELATIVE for one in sources):
-            self._is_closed = False
+        if rule.ref or any(one.kind is not Kind.RELATIVE for one in sources):
+            self._is_open = True
         test, paths = compile_condition(rule.when, where) if rule.when else (None, None)
         if paths is not None:
             self._note_condition(paths)
@@ -330,18 +374,17 @@ class _DocumentCompiler:
         name = rule.maker or target.type
         lookup = self._lookup(rule, naming, where)
         if name in _ZONED:
-            self._is_closed = False
+            self._is_open = True
         if "[" not in name:
             if name not in FUNCTIONS and name not in CODED:
                 known = [*FUNCTIONS, *CODED]
                 raise TablesError(f"{where}: as: no function {name!r}{nearest(name, known)}")
             return function_maker(name, lookup, rule.system)
         program = self._compiler.datatype(name, f"{where}: as")
-        self._is_closed = self._is_closed and program.is_closed
         kind = program.document.target
         if rule.create:
             self._check_creation(rule, kind, target, where)
-            return creating_maker(program.run, kind)
+            return creating_maker(program.run, kind, program.created)
         is_primitive = kind in PRIMITIVES
         if (lookup or rule.system) and not (is_primitive or kind in CODED):
             raise TablesError(
@@ -353,7 +396,7 @@ class _DocumentCompiler:
             lookup,
             rule.system,
             is_primitive=is_primitive,
-            is_remembered=program.is_closed and program.document.source in _CODED_TYPES,
+            memory=_memory_of(program, lookup, rule),
         )
 
     def _lookup(self, rule: Rule, naming: Naming, where: str) -> Lookup | None:
@@ -390,9 +433,10 @@ class _DocumentCompiler:
         self._compiler.risky.add((target.last_owner, element.name))
 
     def _note_condition(self, paths: FramePaths) -> None:
+        self._is_open = self._is_open or paths.looks_around
         for source in paths.sources:
             if source.kind is not Kind.RELATIVE:
-                self._is_closed = False
+                self._is_open = True
             if source.kind is Kind.FIELD:
                 self._compiler.deciding.add((source.segment, source.field))
 
@@ -446,6 +490,11 @@ class _DocumentCompiler:
         codes = target.element.codes if target.element else None
         if codes is not None and isinstance(value, str) and value not in codes:
             raise TablesError(f"{where}: {value!r}; one of {', '.join(sorted(codes))} is allowed")
+
+
+def _memory_of(program: Program, lookup: Lookup | None, rule: Rule) -> Memory | None:
+    """Rules without a table or a system share what they remember."""
+    return program.made if (lookup is None and not rule.system) or program.made is None else {}
 
 
 __all__ = ["Compiler", "Program"]

@@ -11,11 +11,16 @@ from adapters.hl7v2.mapping.frames import Frame, Parts, below, is_valued, leaf
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source, parse_source
 from schemas.expression import ExpressionError, compile_expression
 from schemas.expression_syntax import parse
-from schemas.expression_tree import Compare, Every, Function, Node, Value, Valued
+from schemas.expression_tree import Compare, Every, Function, Node, Not, Some, Value, Valued
 
 _BLANKS: Final = frozenset({""})
 _SEGMENT_LETTERS: Final = 3
 Test = Callable[[Frame], bool]
+
+
+def _is_segment(path: str) -> bool:
+    """Whether a path is a segment's name: it asks for the segment."""
+    return len(path) == _SEGMENT_LETTERS and path.isupper()
 
 
 class FramePaths:
@@ -24,6 +29,8 @@ class FramePaths:
     def __init__(self, where: str) -> None:
         self._where = where
         self.sources: list[Source] = []
+        self.looks_around = False
+        """Whether it asks for segments."""
 
     @property
     def blanks(self) -> frozenset[str]:
@@ -37,7 +44,8 @@ class FramePaths:
 
     def compile(self, text: str) -> Callable[[Frame], Sequence[str]]:
         """The texts of a path. Raises `TablesError`."""
-        if len(text) == _SEGMENT_LETTERS and text.isupper():
+        if _is_segment(text):
+            self.looks_around = True
             return lambda frame: [text] if frame.env.nearest(frame.view, text) else []
         source = parse_source(text, self._where)
         self.sources.append(source)
@@ -109,27 +117,63 @@ def compile_condition(text: str, where: str) -> tuple[Test, FramePaths]:
 def _quick(node: Node, where: str) -> Test | None:
     """A shorter way to the same answer for the usual tests; None where there is none."""
     match node:
-        case Every(parts):
-            tests = [_quick(part, where) for part in parts]
-            first, *others = tests
-            if first is None or len(others) != 1 or others[0] is None:
+        case Every(parts) | Some(parts):
+            tests = [test for part in parts if (test := _quick(part, where)) is not None]
+            if len(tests) < len(parts):
                 return None
-            second = others[0]
-            return lambda frame: first(frame) and second(frame)
+            return _every(tests) if isinstance(node, Every) else _some(tests)
+        case Not(inner):
+            test = _quick(inner, where)
+            return None if test is None else _negated(test)
         case Valued() | Compare():
-            source = _quick_source(node.value, where)
-            if source is None:
-                return None
-            test = _quick_test(node, source)
-            if test is None or not node.is_negated:
-                return test
-            return lambda frame: not test(frame)
+            test = _quick_leaf(node, where)
+            return _negated(test) if test is not None and node.is_negated else test
         case _:
             return None
 
 
+def _every(tests: Sequence[Test]) -> Test:
+    first, *others = tests
+    if len(others) == 1:
+        second = others[0]
+        return lambda frame: first(frame) and second(frame)
+
+    def test(frame: Frame) -> bool:
+        for one in tests:  # noqa: SIM110  # a generator costs more
+            if not one(frame):
+                return False
+        return True
+
+    return test
+
+
+def _some(tests: Sequence[Test]) -> Test:
+    def test(frame: Frame) -> bool:
+        for one in tests:  # noqa: SIM110  # a generator costs more
+            if one(frame):
+                return True
+        return False
+
+    return test
+
+
+def _negated(test: Test) -> Test:
+    return lambda frame: not test(frame)
+
+
+def _quick_leaf(node: Valued | Compare, where: str) -> Test | None:
+    value = node.value
+    if value.function is Function.VALUES and _is_segment(value.path):
+        name = value.path
+        if isinstance(node, Valued):
+            return lambda frame: frame.env.nearest(frame.view, name) is not None
+        return None
+    source = _quick_source(value, where)
+    return None if source is None else _quick_test(node, source)
+
+
 def _quick_source(value: Value, where: str) -> Source | None:
-    if value.function is not Function.VALUES or len(value.path) == _SEGMENT_LETTERS:
+    if value.function is not Function.VALUES or _is_segment(value.path):
         return None
     source = parse_source(value.path, where)
     is_quick = source.kind is Kind.RELATIVE or (source.kind is Kind.FIELD and "[" not in value.path)
@@ -216,7 +260,7 @@ def valued_of(text: str) -> list[str]:
         if isinstance(node, Valued)
         and not node.is_negated
         and node.value.function is Function.VALUES
-        and len(node.value.path) != _SEGMENT_LETTERS
+        and not _is_segment(node.value.path)
     ]
 
 

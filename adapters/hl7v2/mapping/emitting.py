@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Final, cast
 
+from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS
 from adapters.hl7v2.mapping.conditions import Test
 from adapters.hl7v2.mapping.frames import (
     NEXT,
@@ -26,6 +27,7 @@ from adapters.hl7v2.mapping.frames import (
 )
 from adapters.hl7v2.mapping.functions import FUNCTIONS
 from adapters.hl7v2.mapping.makers import Maker
+from adapters.hl7v2.mapping.memory import key_of, learn, recall
 from adapters.hl7v2.mapping.protocol import Json
 from adapters.hl7v2.mapping.rules import is_told, refuse, relink
 from adapters.hl7v2.mapping.shapes import PRIMITIVES
@@ -63,6 +65,10 @@ _COMMON: Final[Mapping[str, object]] = {
     "index_of": index_of,
     "is_told": is_told,
     "is_valued": is_valued,
+    "key_of": key_of,
+    "learn": learn,
+    "recall": recall,
+    "TILDE": DEFAULT_DELIMITERS.repetition,
     "refuse": refuse,
     "relink": relink,
 }
@@ -98,13 +104,15 @@ class Rule:
         """The function."""
         writer = _Writer(self).written()
         space = {**_COMMON, **writer.names}
-        exec(_compiled(writer.text), space)  # noqa: S102  # of fixed lines: see the module
-        return cast("Step", space["rule"])
+        # a copy of the code: the interpreter fits code to the values it meets, and rules meet different ones
+        code = _compiled(writer.text).replace(co_name=self.naming.rule)
+        return cast("Step", FunctionType(code, space))
 
 
 @lru_cache(maxsize=4_096)
 def _compiled(text: str) -> CodeType:
-    return compile(text, "<rule>", "exec")
+    module = compile(text, "<rule>", "exec")  # of fixed lines: see the module's docstring
+    return next(one for one in module.co_consts if isinstance(one, CodeType))
 
 
 @dataclass(slots=True)
@@ -215,6 +223,8 @@ class _Writer:
         elif maker.text is not None:
             self._leaf(source)
             self._of_text(source, maker)
+        elif maker.memory is not None:
+            self._remembered(source, maker)
         else:
             self._parts(source)
             self._of_value(source, maker)
@@ -299,12 +309,19 @@ class _Writer:
         else:
             self.name("MAKE", maker.value)
             made = ["value = MAKE(at)"]
+        self._tried(made)
+        self.place = "at.base"
+        self._put_value(maker)
+
+    def _tried(self, made: list[str]) -> None:
+        """Make the value; go on where there is none."""
         self.add("start = len(env.origins)", "try:", *(f"    {one}" for one in made))
         self.add("except ERRORS as err:", "    refuse(at, NAMING, err)", "    at.took_all()")
         self.add("    del env.origins[start:]", f"    {self.skip}")
         self.add("if not value and (value is None or value == '' or value == {}):")
         self.add(f"    {self.skip}")
-        self.place = "at.base"
+
+    def _put_value(self, maker: Maker) -> None:
         (kind,) = maker.gives if len(maker.gives) == 1 else ("",)
         if maker.is_document and kind not in PRIMITIVES:
             self._write_object("value")
@@ -314,6 +331,35 @@ class _Writer:
             self._write_object("value")
             self._log_object()
             self.add("relink(env, value, placed)")
+
+    def _remembered(self, source: Source, maker: Maker) -> None:
+        """A value that may have been made before: known by its bytes, or within a field by its texts."""
+        self.names.update(MEMORY=maker.memory, MAKE=maker.value)
+        if source.kind is Kind.FIELD and not source.component:
+            self.add("key = view.fields[FIELD]", "if len(found) > 1:")
+            self.add(f"    key = key.split(TILDE)[{self.number} - 1]")
+            self.add("known = MEMORY.get(key) if env.is_usual else None", "if known is not None:")
+            self.add(f"    value = recall(frame, view, known, {self.place}, {self.place})")
+            self.add("else:")
+            self.depth += 1
+            self._parts(source)
+            self._frame(source)
+            self.add("key = key if key.isascii() else None")
+            self._tried(
+                ["value = learn(MEMORY, key, at, MAKE) if key and env.is_usual else MAKE(at)"]
+            )
+            self.depth -= 1
+        else:
+            self._parts(source)
+            self._frame(source)
+            self.add("key = key_of(parts, at.unit)", "known = MEMORY.get(key)")
+            self.add("if known is not None:")
+            self.add("    value = recall(frame, view, known, at.at, at.base)", "else:")
+            self.depth += 1
+            self._tried(["value = learn(MEMORY, key, at, MAKE)"])
+            self.depth -= 1
+        self.place = self.place if source.kind is Kind.FIELD else "at.base"
+        self._put_value(maker)
 
     def _frame(self, source: Source) -> None:
         """A frame on the value."""

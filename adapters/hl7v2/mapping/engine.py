@@ -15,6 +15,7 @@ from adapters.hl7v2.mapping.identity import stable_id
 from adapters.hl7v2.mapping.loading import load_tables
 from adapters.hl7v2.mapping.losses import Reasons, give_back, is_there, moved
 from adapters.hl7v2.mapping.makers import linked
+from adapters.hl7v2.mapping.memory import all_origins
 from adapters.hl7v2.mapping.model import Tables
 from adapters.hl7v2.mapping.placing import StructureReader, anchors, place, related
 from adapters.hl7v2.mapping.programs import (
@@ -27,6 +28,7 @@ from adapters.hl7v2.mapping.programs import (
 from adapters.hl7v2.mapping.protocol import (
     Issue,
     IssueCode,
+    Json,
     MapContext,
     Mapped,
     Mapper,
@@ -119,7 +121,7 @@ class TableMapper:
         """Why leaves that were read are not given out; {} where nothing of the message was left out."""
         if all(one and one in self._constants for one in env.discarded):
             return {}
-        return give_back(env)
+        return give_back(env, all_origins(env))
 
     def _program(self, env: Env, structure: str) -> MessageProgram | None:
         kind, event = _text(env, 9, 1), _text(env, 9, 2)
@@ -193,6 +195,15 @@ def _count_places(entries: Sequence[Entry]) -> None:
 
 
 def _refer(env: Env, ref: Ref, entry: Entry) -> None:
+    name, view = ref.plain, entry.anchor
+    if name and name not in entry.body:
+        other = env.nearest_entry(view, ref.name)
+        if other is not None and other is not entry:
+            value: dict[str, Json] = {"reference": ""}
+            entry.body[name] = value
+            env.links.append((value, other, entry))
+            env.note((entry.body, name, value, view, 0, ref.naming))
+        return
     frame = Frame(env, entry, entry.anchor, entry.body)
     if not ref.to_all:
         write_reference(frame, ref.name, ref.target, (), ref.naming, frame.view, 0)
@@ -241,7 +252,8 @@ def _origins(env: Env, entries: Sequence[Entry]) -> dict[str, Sequence[Origin]]:
     for entry in entries:
         found[entry.id] = {}
         places.update((one, (entry, path)) for one, path in paths_of(entry).items())
-    for container, key, value, view, spot, naming in env.origins:
+    usual = len(env.origins)
+    for number, (container, key, value, view, spot, naming) in enumerate(all_origins(env)):
         at = moved(env, container)
         place = places.get(id(at))
         if place is None or not is_there(at, key, value):
@@ -251,6 +263,8 @@ def _origins(env: Env, entries: Sequence[Entry]) -> dict[str, Sequence[Origin]]:
             path += f"[{key}]"
         elif key:
             path += f".{key}"
+        if number >= usual and path in found[entry.id]:
+            continue  # of what is made of the same value several times, the first place counts
         found[entry.id][path] = Origin(
             path=path, rule=naming.rule, layer=naming.layer, source=place_address(view, spot)
         )

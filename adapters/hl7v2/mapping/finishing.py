@@ -8,7 +8,7 @@ from typing import Final, cast
 from adapters.hl7v2.mapping.frames import Entry, Env
 from adapters.hl7v2.mapping.identity import Identities
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
-from adapters.hl7v2.mapping.requirements import Plans, check
+from adapters.hl7v2.mapping.requirements import Plans, check, is_sound
 from adapters.hl7v2.mapping.shapes import load_shapes
 from adapters.hl7v2.mapping.targets import Object
 
@@ -94,6 +94,7 @@ def _drop(env: Env, everything: list[Entry], plans: Plans) -> None:
         env.discarded.append("")
         for entry in owners:
             _without(entry.body, gone, env.dead)
+            entry.recalled = None
             if len(entry.body) == 1:
                 entry.dropped = True
         env.links = kept
@@ -101,8 +102,13 @@ def _drop(env: Env, everything: list[Entry], plans: Plans) -> None:
 
 
 def _check(env: Env, entry: Entry, plans: Plans) -> None:
+    known = entry.recalled
+    if known is not None and known[1] in known[0].sound:
+        return
     plan = plans.of(entry.type)
-    if plan is None:
+    if plan is None or (len(entry.body) > 1 and is_sound(entry.body, plan)):
+        if known is not None:
+            known[0].sound.add(known[1])
         return
     found: list[tuple[str, str]] = []
 
@@ -122,6 +128,10 @@ def _check(env: Env, entry: Entry, plans: Plans) -> None:
         )
     if not is_valid or len(entry.body) == 1:
         entry.dropped = True
+    elif known is not None and not found:
+        known[0].sound.add(known[1])
+    elif known is not None:
+        entry.recalled = None
 
 
 def _united(env: Env, entries: Iterable[Entry]) -> list[Entry]:
@@ -131,33 +141,36 @@ def _united(env: Env, entries: Iterable[Entry]) -> list[Entry]:
         entry.body["id"] = entry.id
         known = first.setdefault((entry.type, entry.id), entry)
         if known is not entry:
-            _unite(env, known.body, entry.body, entry.type)
+            _unite(env, known.body, entry)
             entry.dropped, entry.same = True, known
     return list(first.values())
 
 
-def _unite(env: Env, into: Object, more: Object, kind: str) -> None:
-    """Lay a double over the first; of its objects and lists those stay in `more` that are not given out."""
+def _unite(env: Env, into: Object, double: Entry) -> None:
+    """Lay a double over the first; of what is not given out of it the losses are told."""
+    more = double.body
+    if into == more:
+        return
     shapes = load_shapes()
-    elements = shapes.types.get(kind, {})
+    elements = shapes.types.get(double.type, {})
     for name, value in list(more.items()):
         old = into.get(name)
-        is_inner = isinstance(value, dict | list)
         if old is None:
             element = elements.get(name)
-            is_given = element is None or not any(
-                one in into for one in shapes.others(kind, element)
-            )
-            if is_given:
+            if element is None or not any(
+                one in into for one in shapes.others(double.type, element)
+            ):
                 into[name] = value
+                continue
         elif isinstance(old, list) and isinstance(value, list):
             old.extend(one for one in value if one not in old)
-            is_given = True
+            continue
+        elif old == value:
+            continue
+        env.discarded.append("")
+        if isinstance(value, dict | list):
+            env.dead_doubles.append((double, value))
         else:
-            is_given = old == value
-        if not is_given:
-            env.discarded.append("")
-        if is_given == is_inner:
             del more[name]
 
 

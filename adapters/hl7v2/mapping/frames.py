@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final
 
 from adapters.hl7v2.codec import Message
 from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
@@ -24,6 +24,9 @@ from adapters.hl7v2.mapping.protocol import (
 )
 from adapters.hl7v2.mapping.sources import Source
 from schemas.errors import MeshError
+
+if TYPE_CHECKING:
+    from adapters.hl7v2.mapping.memory import Recalled, Remembered
 
 Parts = list[Component]
 _NULL: Final = '""'
@@ -99,7 +102,8 @@ class View:
     """A segment of the message, its fields cut when they are asked for."""
 
     __slots__ = (
-        "cut", "env", "fields", "name", "number", "position", "read", "scope", "segment", "shape",
+        "cut", "env", "fields", "name", "near", "near_entries", "number", "position", "read", "scope", "segment",
+        "shape",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +117,9 @@ class View:
         self.number = number
         self.read: set[int] = set()
         """The leaves (`spot`) whose text is in what was made, or in an issue."""
+        self.near: dict[str, View | None] = {}
+        self.near_entries: dict[str, Entry | None] = {}
+        """The nearest segments and resources by name, as far as they were asked for."""
         self.cut: dict[int, list[Parts]] = {}
         """Repetitions by field, as far as they were asked for."""
         try:
@@ -188,6 +195,15 @@ def _special(marks: Delimiters) -> Callable[[bytes], object]:
     return re.compile(rb'[\x00-\x1f"\x7f-\xff' + re.escape(delimiters) + rb"]|\A | \Z").search
 
 
+@lru_cache(maxsize=256)
+def _simple(marks: Delimiters) -> tuple[str, str, str] | None:
+    found = marks.repetition, marks.component, marks.subcomponent
+    if not all(found):
+        return None
+    repetition, component, subcomponent = (one.decode("ascii") for one in found)
+    return repetition, component, subcomponent
+
+
 def _clean(parts: Parts) -> None:
     for i, part in enumerate(parts):
         if isinstance(part, str):
@@ -239,12 +255,16 @@ def is_valued(parts: Parts) -> bool:
     return False
 
 
+Origin = tuple[object, object, object, View, int, Naming]
+"""Of a written value: its container, the key in it, the value, its segment, its place there, its rule."""
+
+
 class Entry:
     """A resource in the making."""
 
     __slots__ = (
         "anchor", "body", "dropped", "id", "is_created", "key", "name", "order", "parent", "place",
-        "rule", "same", "type",
+        "query", "recalled", "rule", "same", "type",
     )  # fmt: skip
 
     def __init__(self, kind: str, name: str, anchor: View, order: int, rule: object = None) -> None:
@@ -257,10 +277,14 @@ class Entry:
         self.id = ""
         self.key: tuple[str, str] | None = None
         """System and value of the identifier that makes the id."""
+        self.query: str | None = None
+        """The search for that identifier, once it was asked for."""
         self.dropped = False
         self.is_created = not name
         self.parent: Entry | None = None
         self.place = 0
+        self.recalled: tuple[Remembered, int] | None = None
+        """What it is remembered with, and its number there, as long as it is as it was made."""
         self.same: Entry | None = None
         """The entry that this one was made one with."""
 
@@ -269,25 +293,19 @@ class Env:
     """One message being mapped."""
 
     __slots__ = (
-        "context", "created", "dead", "discarded", "entries", "has_gaps", "is_complex", "is_special", "is_tainted",
-        "is_usual", "issues", "known", "left_out", "links", "message", "moved", "note", "origins", "owned", "positions",
-        "resource_positions", "resources", "simple_marks", "views",
+        "context", "created", "dead", "dead_doubles", "discarded", "entries", "has_gaps", "is_complex", "is_special",
+        "is_tainted", "is_usual", "issues", "known", "left_out", "links", "message", "moved", "note", "origins",
+        "owned", "positions", "recalled", "resource_positions", "resources", "simple_marks", "views",
     )  # fmt: skip
 
-    def __init__(self, message: Message, context: MapContext) -> None:
+    def __init__(self, message: Message, context: MapContext) -> None:  # noqa: PLR0915  # a list of what there is
         self.message = message
         self.context = context
         marks = message.delimiters
         self.is_special = _special(marks)
         self.is_complex = _complex(marks)
-        self.simple_marks: tuple[str, str, str] | None = None
+        self.simple_marks = _simple(marks)
         """Separators of repetitions, components and subcomponents, where a message has all of them."""
-        if marks.repetition and marks.component and marks.subcomponent:
-            self.simple_marks = (
-                marks.repetition.decode("ascii"),
-                marks.component.decode("ascii"),
-                marks.subcomponent.decode("ascii"),
-            )
         self.is_usual = message.delimiters == DEFAULT_DELIMITERS
         """Whether equal bytes of two such messages mean the same."""
         self.views: dict[str, list[View]] = {}
@@ -311,9 +329,13 @@ class Env:
         """Values that others took the place of; of objects an empty text."""
         self.dead: list[object] = []
         """Objects and lists that are not given out after all; what is in them may still have been moved elsewhere."""
-        self.origins: list[tuple[object, object, object, View, int, Naming]] = []
+        self.dead_doubles: list[tuple[Entry, object]] = []
+        """Those of resources that were made one with others."""
+        self.origins: list[Origin] = []
         """Of each written value: its container, the key in it, the value, its segment, its place there, its rule."""
         self.note = self.origins.append
+        self.recalled: list[Recalled] = []
+        """Values that were made before, with origins of their own."""
         self.moved: dict[int, tuple[object, object]] = {}
         """By identity: an object that was merged into another, and that one; kept with the origins."""
         self.is_tainted = False
@@ -327,7 +349,7 @@ class Env:
             self.discarded.append("")
             self.dead.append(old)
         else:
-            self.discarded.append(cast("Json", old))
+            self.discarded.append(old)  # type: ignore[arg-type]  # a text, number or boolean
 
     def issue(
         self,
@@ -358,10 +380,13 @@ class Env:
         scope = view.scope
         if len(found) == 1 and (found[0].scope is scope or found[0].scope.parent is None):
             return found[0]
-        index = nearest_index(
-            self.positions[name], view, (name, False), lambda one: found[one].scope
-        )
-        return None if index is None else found[index]
+        near = view.near
+        if name not in near:
+            index = nearest_index(
+                self.positions[name], view, (name, False), lambda one: found[one].scope
+            )
+            near[name] = None if index is None else found[index]
+        return near[name]
 
     def nearest_entry(self, view: View, name: str) -> Entry | None:
         """The nearest resource of a name in the message document, by the segment that it is made from."""
@@ -373,10 +398,16 @@ class Env:
             own = found[0].anchor.scope
             if own is scope or own.parent is None:
                 return found[0]
-        index = nearest_index(
-            self.resource_positions[name], view, (name, True), lambda one: found[one].anchor.scope
-        )
-        return None if index is None else found[index]
+        near = view.near_entries
+        if name not in near:
+            index = nearest_index(
+                self.resource_positions[name],
+                view,
+                (name, True),
+                lambda one: found[one].anchor.scope,
+            )
+            near[name] = None if index is None else found[index]
+        return near[name]
 
 
 def nearest_index(

@@ -8,6 +8,7 @@ from typing import Final, cast
 from uuid import NAMESPACE_URL, uuid5
 
 from adapters.hl7v2.mapping.frames import Entry, Env, Frame, leaf
+from adapters.hl7v2.mapping.memory import Remembered
 from adapters.hl7v2.mapping.programs import ResourceProgram
 from adapters.hl7v2.mapping.protocol import Json
 from adapters.hl7v2.mapping.writing import to_json
@@ -54,12 +55,17 @@ class Identities:
 
     def __init__(self, env: Env) -> None:
         self._env = env
-        self._targets = {id(reference): target for reference, target, _ in env.links}
-        self._owned: dict[int, list[tuple[dict[str, Json], Entry]]] = {}
+        self._owned: dict[int, list[tuple[dict[str, Json], Entry]]] | None = None
         self._acts: dict[str, list[Entry]] = {}
         """By id: the acts of one name that would have it; the first has it."""
-        for reference, target, owner in env.links:
-            self._owned.setdefault(id(owner), []).append((reference, target))
+        self._known_targets: dict[int, Entry] | None = None
+
+    @property
+    def _targets(self) -> dict[int, Entry]:
+        """By identity of a reference: what it refers to."""
+        if self._known_targets is None:
+            self._known_targets = {id(one): target for one, target, _ in self._env.links}
+        return self._known_targets
 
     def assign(self) -> None:
         """Give every entry its id; the references in the bodies are filled in as `Type/id`."""
@@ -71,11 +77,26 @@ class Identities:
     def of(self, entry: Entry) -> str:
         """The id of an entry."""
         if not entry.id:
+            known = entry.recalled
+            if known is not None:
+                self._recall(entry, *known)
+                return entry.id
             entry.id = _IN_PROGRESS
             entry.id = self._made(entry)
             if entry.type in _ACTS and not entry.is_created:
                 self._set_apart(entry)
         return entry.id
+
+    def _recall(self, entry: Entry, remembered: Remembered, number: int) -> None:
+        """The id of a resource that is made of its value alone is known with the value."""
+        place = self._env.context.tenant, number
+        found = remembered.ids.get(place)
+        if found is None:
+            entry.id = _IN_PROGRESS
+            entry.id = self._made(entry)
+            remembered.ids[place] = entry.id, entry.key
+        else:
+            entry.id, entry.key = found
 
     def _set_apart(self, entry: Entry) -> None:
         """Give an act whose id another segment's has an id of its own."""
@@ -177,6 +198,8 @@ class Identities:
         if isinstance(system, str):
             return system
         reference = identifier.get("assigner")
+        if reference is None:
+            return ""
         target = self._targets.get(id(reference))
         if target is not None and target.id != _IN_PROGRESS:
             return f"Organization/{self.of(target)}"
@@ -197,6 +220,10 @@ class Identities:
         return texts
 
     def _content(self, entry: Entry) -> str:
+        if self._owned is None:
+            self._owned = {}
+            for reference, target, owner in self._env.links:
+                self._owned.setdefault(id(owner), []).append((reference, target))
         for reference, target in self._owned.get(id(entry), ()):
             reference["reference"] = f"{target.type}/{self.of(target)}"
         return hashlib.sha256(to_json(entry.body, sort=True)).hexdigest()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from adapters.hl7v2.mapping.frames import PARTS, Entry, Env, View, spot
+from adapters.hl7v2.mapping.frames import PARTS, Entry, Env, Origin, View, spot
 
 _FIELD: Final = 20
 _COMPONENT: Final = 10
@@ -15,12 +15,15 @@ Reasons = dict[tuple[str, int, int], str]
 """By segment, its number and `spot`: why what was read there is not given out."""
 
 
-def give_back(env: Env) -> Reasons:
-    """Take leaves that are in nothing that is given out from those that count as read; returns why."""
+def give_back(env: Env, origins: Iterable[Origin]) -> Reasons:
+    """Take leaves that are in nothing that is given out from those that count as read; returns why.
+
+    `origins` are those of all values.
+    """
     dead, doubles = _not_given(env)
     kept: set[tuple[View, int]] = set()
     lost: dict[tuple[View, int], str] = {}
-    for container, key, value, view, place, naming in env.origins:
+    for container, key, value, view, place, naming in origins:
         at = moved(env, container) if id(container) in env.moved else container
         if _stands(env, at, key, value, dead):
             if not naming.is_constant:
@@ -51,11 +54,17 @@ def _not_given(env: Env) -> tuple[Dead, dict[int, Entry]]:
             _walk(entry.body, dead, entry)
             continue
         doubles[id(entry.body)] = entry
-        for inner in entry.body.values():
-            _walk(inner, dead, entry)
-    for one in env.dead:
-        _walk(one, dead, None)
+    for double, inner in env.dead_doubles:
+        _walk(inner, dead, double)
+    walk_dead(env, dead)
     return dead, doubles
+
+
+def walk_dead(env: Env, found: Dead) -> Dead:
+    """Add what of elements, not of whole resources, is not given out."""
+    for one in env.dead:
+        _walk(one, found, None)
+    return found
 
 
 def _walk(value: object, found: Dead, owner: Entry | None) -> None:
@@ -107,4 +116,4 @@ def _leaves(view: View, place: int) -> Iterator[int]:
                 yield spot(field, repetition, component, subcomponent)
 
 
-__all__ = ["Reasons", "give_back", "is_there", "moved"]
+__all__ = ["Reasons", "give_back", "is_there", "moved", "walk_dead"]

@@ -16,13 +16,12 @@ from adapters.hl7v2.mapping.coding import (
 )
 from adapters.hl7v2.mapping.frames import Entry, Frame, leaf
 from adapters.hl7v2.mapping.functions import CODED, FUNCTIONS, Function, TextFunction, ValueFunction
+from adapters.hl7v2.mapping.memory import Memory
 from adapters.hl7v2.mapping.protocol import IssueCode, Json, Severity
 from adapters.hl7v2.mapping.targets import VALUE
 
 _OF_CODING: Final = {1: (2, 3, 7), 4: (5, 6, 8), 10: (11, 12, 13)}
 """Components of a CWE that hold a code, and those that say more of it: display, system, its version."""
-Remembered = tuple[Json, frozenset[int]]
-"""A value, and the spots that are in it."""
 Run = Callable[[Frame], None]
 
 
@@ -38,8 +37,8 @@ class Maker:
     """Of a document that is only run, its object taken as it is: what to run."""
     is_document: bool = False
     takes_all: bool = False
-    remembered: dict[bytes, Remembered] | None = None
-    """Values by the bytes they were made of, where nothing but these decides; codes repeat from message to message."""
+    memory: Memory | None = None
+    """Values that were made before."""
 
 
 def function_maker(name: str, lookup: Lookup | None, system: str) -> Maker:
@@ -102,9 +101,9 @@ def document_maker(
     system: str,
     *,
     is_primitive: bool,
-    is_remembered: bool,
+    memory: Memory | None,
 ) -> Maker:
-    """The maker of a data type document. `is_remembered`: what it makes depends on the value alone."""
+    """The maker of a data type document."""
 
     def primitive(frame: Frame) -> Json:
         frame.out = {}
@@ -144,7 +143,7 @@ def document_maker(
         value=value,
         run=run if value is plain else None,
         is_document=True,
-        remembered={} if is_remembered else None,
+        memory=memory,
     )
 
 
@@ -214,6 +213,7 @@ def _note_replaced(
     if target == "Coding":
         frame.env.dead.append(frame.out)
         return
+    frame.env.moved[id(frame.out)] = (frame.out, made)
     old = frame.out.get("coding")
     frame.env.dead.extend(
         one
@@ -222,7 +222,7 @@ def _note_replaced(
     )
 
 
-def creating_maker(run: Run, kind: str) -> Maker:
+def creating_maker(run: Run, kind: str, memory: Memory | None) -> Maker:
     """The maker of a reference to a resource that is made of the source."""
 
     def make(frame: Frame) -> Json:
@@ -236,7 +236,7 @@ def creating_maker(run: Run, kind: str) -> Maker:
         frame.env.created.append(created)
         return linked(frame, created, owner)
 
-    return Maker(gives=frozenset({"Reference"}), value=make)
+    return Maker(gives=frozenset({"Reference"}), value=make, memory=memory)
 
 
 def linked(frame: Frame, target: Entry, owner: Entry) -> dict[str, Json]:
@@ -259,7 +259,6 @@ def missing_reference(frame: Frame, name: str, rule: str) -> None:
 
 __all__ = [
     "Maker",
-    "Remembered",
     "creating_maker",
     "document_maker",
     "function_maker",

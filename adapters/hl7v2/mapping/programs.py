@@ -15,7 +15,7 @@ from adapters.hl7v2.mapping.requirements import Plans
 from adapters.hl7v2.mapping.rules import Read, compile_read
 from adapters.hl7v2.mapping.shapes import Shapes
 from adapters.hl7v2.mapping.sources import Kind, parse_source
-from adapters.hl7v2.mapping.targets import Target, compile_target
+from adapters.hl7v2.mapping.targets import KeyWay, Target, compile_target
 
 _ALL: Final = "[*]"
 ANY: Final = "*"
@@ -29,6 +29,8 @@ class Ref:
     name: str
     naming: Naming
     to_all: bool
+    plain: str
+    """The element's name, where it is a single one of the resource and no choice; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +204,15 @@ def _ref(
     if to_all and not target.needs_key:
         raise TablesError(f"{where}: refs: {path}: {name!r} needs a path with []")
     naming = Naming(rule=f"{rule.name}/refs/{path}", layer=rule.place.layer)
-    return Ref(target=target, name=plain, naming=naming, to_all=to_all)
+    last = target.last
+    is_plain = isinstance(last, KeyWay) and not last.others and not target.inner and not to_all
+    return Ref(
+        target=target,
+        name=plain,
+        naming=naming,
+        to_all=to_all,
+        plain=last.name if is_plain and isinstance(last, KeyWay) else "",
+    )
 
 
 def _identity(text: str, anchor: str, where: str) -> Read:

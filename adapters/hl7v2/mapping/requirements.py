@@ -20,9 +20,11 @@ _ANY_EXTENSION: Final = frozenset({"extension", "modifierExtension"})
 class Plan:
     """What to look at in a type: its elements that can be wrong, and what must be there."""
 
-    __slots__ = ("elements", "required")
+    __slots__ = ("elements", "required", "single")
 
     def __init__(self) -> None:
+        self.single: tuple[tuple[str, str], ...] = ()
+        """Of the required that are no choice: names, and those with `_`."""
         self.elements: dict[str, tuple[Element, Plan | None]] = {}
         self.required: tuple[tuple[str, ...], ...] = ()
         """Each a choice of names of which one must be there."""
@@ -71,6 +73,9 @@ class Plans:
             if inner is not None or element.codes is not None:
                 plan.elements[name] = (element, inner)
         plan.required = tuple(tuple(names) for names in choices.values())
+        plan.single = tuple(
+            (names[0], f"_{names[0]}") for names in plan.required if len(names) == 1
+        )
 
     def _is_risky(self, kind: str, name: str) -> bool:
         owner = "Quantity" if kind in QUANTITIES else kind
@@ -87,6 +92,39 @@ def _thin(plans: dict[str, Plan]) -> None:
                 if inner is not None and inner.is_empty and element.codes is None:
                     del plan.elements[name]
                     is_changed = True
+
+
+_BLANKS: Final[tuple[Json, ...]] = (None, "", [], {})
+
+
+def is_sound(body: dict[str, Json], plan: Plan) -> bool:
+    """Whether `check` has nothing against it: the same questions, without words for the answers."""
+    elements = plan.elements
+    for name, value in body.items():
+        found = elements.get(name)
+        if found is None:
+            continue
+        element, inner = found
+        codes = element.codes
+        for one in value if isinstance(value, list) else (value,):
+            if isinstance(one, dict):
+                if codes is not None and not _has_code(one, codes):
+                    return False
+                if inner is not None and not is_sound(one, inner):
+                    return False
+            elif codes is not None and one not in codes:
+                return False
+    for name, extended in plan.single:
+        if not body.get(name) and body.get(name) in _BLANKS and not body.get(extended):
+            return False
+    return len(plan.single) == len(plan.required) or _has_choices(body, plan)
+
+
+def _has_choices(body: dict[str, Json], plan: Plan) -> bool:
+    return all(
+        any(body.get(name) not in _BLANKS or body.get(f"_{name}") for name in names)
+        for names in plan.required
+    )
 
 
 def check(body: dict[str, Json], plan: Plan, path: str, say: Say, dead: list[object]) -> bool:
@@ -117,7 +155,7 @@ def check(body: dict[str, Json], plan: Plan, path: str, say: Say, dead: list[obj
         del body[name]
     for names in plan.required:
         if not any(
-            body.get(name) not in (None, "", [], {}) or body.get(f"_{name}") for name in names
+            body.get(name) not in _BLANKS or body.get(f"_{name}") for name in names
         ):  # an extension of a primitive may say why its value is missing
             say(
                 path,
@@ -151,4 +189,4 @@ def _has_code(value: dict[str, Json], codes: frozenset[str]) -> bool:
     )
 
 
-__all__ = ["Plan", "Plans", "check"]
+__all__ = ["Plan", "Plans", "check", "is_sound"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 from adapters.hl7v2.mapping.frames import Frame
 from adapters.hl7v2.mapping.protocol import IssueCode, Severity
@@ -17,32 +17,40 @@ _DTM: Final = re.compile(
     r"(?::?(?P<second>\d\d)(?P<fraction>\.\d{1,9})?)?)?)?)?)?\s?(?P<zone>Z|[+-]\d\d:?\d\d)?\Z",
     re.ASCII,
 )
+_HOUR: Final = 3
+_MINUTE: Final = 4
 _TM: Final = re.compile(
     r"(?P<hour>\d\d):?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?P<fraction>\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?\Z",
     re.ASCII,
 )
 
 
-def _found(text: str) -> re.Match[str]:
+_Parts = tuple[
+    str, str | None, str | None, str | None, str | None, str | None, str | None, str | None
+]
+"""Year, month, day, hour, minute, second, fraction with its point, zone."""
+
+
+def _found(text: str) -> _Parts:
     found = _DTM.match(text)
     if found is None:
         raise ValueError("no date or time")
-    year, month, day = found["year"], found["month"], found["day"]
+    parts = cast("_Parts", found.groups())
+    year, month, day, hour, minute, second, _, _ = parts
     # checks the calendar, and refuses the year 0000
     datetime(  # noqa: DTZ001  # no moment, only the numbers
-        int(year),
-        int(month or 1),
-        int(day or 1),
-        int(found["hour"] or 0),
-        int(found["minute"] or 0),
+        int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0)
     )
-    if int(found["second"] or 0) > 59:
+    if second and int(second) > 59:
         raise ValueError("no second of a minute")
-    return found
+    return parts
 
 
-def _day(found: re.Match[str]) -> str:
-    return "-".join(part for part in (found["year"], found["month"], found["day"]) if part)
+def _day(parts: _Parts) -> str:
+    year, month, day = parts[:3]
+    if day:
+        return f"{year}-{month}-{day}"
+    return f"{year}-{month}" if month else year
 
 
 def date(text: str, frame: Frame) -> str:
@@ -52,12 +60,10 @@ def date(text: str, frame: Frame) -> str:
 
 def date_time(text: str, frame: Frame) -> str:
     """A dateTime of the precision that the text has; a time of day only with a zone."""
-    if len(text) == 8 and text.isdigit() and text.isascii():
-        return _day(_found(text))
     found = _found(text)
-    if not found["hour"]:
+    if not found[_HOUR]:
         return _day(found)
-    if not found["minute"]:
+    if not found[_MINUTE]:
         frame.env.issue(
             Severity.WARNING,
             IssueCode.BAD_VALUE,
@@ -80,9 +86,9 @@ def date_time(text: str, frame: Frame) -> str:
 def instant(text: str, frame: Frame) -> str | None:
     """An instant; None and an issue when the time or its zone is missing."""
     found = _found(text)
-    zone = _zone(found, frame) if found["minute"] else ""
+    zone = _zone(found, frame) if found[_MINUTE] else ""
     if not zone:
-        has_time = bool(found["minute"])
+        has_time = bool(found[_MINUTE])
         frame.env.issue(
             Severity.WARNING,
             IssueCode.NO_ZONE if has_time else IssueCode.BAD_VALUE,
@@ -103,22 +109,25 @@ def time(text: str, frame: Frame) -> str:
         or int(found["second"] or 0) > 59
     ):
         raise ValueError("no time of day")
-    return _time(found)
+    return _clock(found["hour"], found["minute"], found["second"], found["fraction"])
 
 
-def _time(found: re.Match[str]) -> str:
-    return f"{found['hour']}:{found['minute']}:{found['second'] or '00'}{found['fraction'] or ''}"
+def _time(parts: _Parts) -> str:
+    return _clock(*parts[3:7])
 
 
-def _zone(found: re.Match[str], frame: Frame) -> str:
-    given = found["zone"]
+def _clock(hour: str | None, minute: str | None, second: str | None, fraction: str | None) -> str:
+    return f"{hour}:{minute}:{second or '00'}{fraction or ''}"
+
+
+def _zone(parts: _Parts, frame: Frame) -> str:
+    given = parts[7]
     if given:
         return "Z" if given == "Z" else _offset(given[:3], given[-2:])
     zone = frame.env.context.zone
     if zone is None:
         return ""
-    parts = [int(found[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")]
-    offset = zone.utcoffset(datetime(*parts))  # type: ignore[arg-type]  # noqa: DTZ001  # six numbers, local time
+    offset = zone.utcoffset(datetime(*(int(one or 0) for one in parts[:6])))  # type: ignore[arg-type]  # noqa: DTZ001  # six numbers, local time
     if offset is None:
         return ""
     sign, offset = ("-", -offset) if offset < timedelta(0) else ("+", offset)
