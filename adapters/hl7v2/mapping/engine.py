@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import cast
@@ -283,7 +284,14 @@ def _standard_structures() -> StructureReader:
 @lru_cache(maxsize=1)
 def default_mapper() -> Mapper:
     """The mapper of the tables that ship with medmesh, compiled once in a process."""
-    return compile_mapper(load_tables(("std",)))
+    # all that is made here stays: collections meanwhile only look at it again and again
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return compile_mapper(load_tables(("std",)))
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 __all__ = ["TableMapper", "compile_mapper", "default_mapper"]

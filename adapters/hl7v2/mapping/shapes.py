@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from typing import Final
@@ -59,22 +59,32 @@ class Element:
         return self.type in PRIMITIVES
 
 
+_NONE: Final[frozenset[str]] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Shapes:
     """All types by name, their elements by name."""
 
     types: Mapping[str, Mapping[str, Element]]
+    _choices: dict[str, Mapping[str, frozenset[str]]] = field(default_factory=dict, compare=False)
 
-    def others(self, owner: str, element: Element) -> tuple[str, ...]:
+    def others(self, owner: str, element: Element) -> frozenset[str]:
         """The other elements of the same choice."""
-        if not element.choice:
-            return ()
-        mine = self.types[owner]
-        return tuple(
-            one.name
-            for one in mine.values()
-            if one.choice == element.choice and one.name != element.name
-        )
+        return self.choices(owner).get(element.name, _NONE) if element.choice else _NONE
+
+    def choices(self, owner: str) -> Mapping[str, frozenset[str]]:
+        """Of a type's elements that are a choice: the others of it. Asked for by every path: found once."""
+        found = self._choices.get(owner)
+        if found is None:
+            together: dict[str, list[str]] = {}
+            for one in self.types.get(owner, {}).values():
+                if one.choice:
+                    together.setdefault(one.choice, []).append(one.name)
+            found = self._choices[owner] = {
+                name: frozenset(names) - {name} for names in together.values() for name in names
+            }
+        return found
 
     def is_resource(self, name: str) -> bool:
         """Whether the type is a resource."""

@@ -296,7 +296,7 @@ def index_of(placed: object, found: object) -> int:
 def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
     """Check a path against the elements of a type. Raises `TablesError`, which names the elements that there are."""
     if text == THIS:
-        return Target(text, owner, None, [This(_choices(owner, shapes))])
+        return Target(text, owner, None, [This(shapes.choices(owner))])
     steps: list[Way] = []
     kind, last_owner, at, element = owner, owner, 0, None
     while at < len(text):
@@ -322,13 +322,6 @@ def compile_target(text: str, owner: str, shapes: Shapes, where: str) -> Target:
     target = Target(text, owner, element, steps)
     target.last_owner = last_owner
     return target
-
-
-def _choices(kind: str, shapes: Shapes) -> Choices:
-    elements = shapes.types.get(kind, {})
-    return {
-        name: frozenset(shapes.others(kind, one)) for name, one in elements.items() if one.choice
-    }
 
 
 def _element(kind: str, name: str, shapes: Shapes, where: str) -> Element:
@@ -360,10 +353,9 @@ def _step(
         raise TablesError(f"{where}: {name} is a list: write {name}[], {name}[0] or {name}[label]")
     if has_index and not element.is_list:
         raise TablesError(f"{where}: {name} is no list: leave out the index")
-    choices = _choices(element.type, shapes)
+    choices = shapes.choices(element.type)
     if not has_index:
-        others = shapes.others(kind, element) if kind in shapes.types else ()
-        return KeyWay(name, frozenset(others), choices)
+        return KeyWay(name, shapes.others(kind, element), choices)
     if found["url"] is not None:
         if element.type != "Extension":
             raise TablesError(f"{where}: only extensions are found by url")
