@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from bus.audit import AccessLog
 from gateway.access.access import GatewayAccess
 from gateway.access.backend import Backend
-from gateway.access.fetch import from_address, from_file, is_address
+from gateway.access.fetch import from_address, from_file
 from gateway.access.issuers import Issuer, Issuers
 from gateway.access.jwks import Keys
 from gateway.access.listeners import ISSUING, check_access
@@ -20,6 +19,7 @@ from gateway.access.sources import Source
 from gateway.access.tokens import BearerTokens
 from gateway.contract import GatewayRuntime
 from schemas.gateway import GatewaySection
+from schemas.gateway.access import ClientSection, IssuerSection
 
 _REFRESH_S: Final = 3600.0
 
@@ -31,12 +31,17 @@ async def open_access(section: GatewaySection, runtime: GatewayRuntime) -> Gatew
     rights = {one.name: ClientRights(one) for one in clients}
     sources: list[Source] = []
 
-    def keys(where: str, who: str, authority: Path | None, refresh_s: float) -> Keys:
-        load = from_address(where, authority) if is_address(where) else from_file(Path(where))
+    def keys(of: IssuerSection | ClientSection, who: str) -> Keys:
+        issuer = of if isinstance(of, IssuerSection) else None
+        authority = issuer.authority if issuer else None
         found = Keys(
-            load, who=who, refresh_s=refresh_s, clock=runtime.clock, counters=runtime.counters
+            from_file(of.jwks) if of.jwks is not None else from_address(of.jwks_url, authority),
+            who=who,
+            refresh_s=issuer.refresh_s if issuer else _REFRESH_S,
+            clock=runtime.clock,
+            counters=runtime.counters,
         )
-        sources.append(Source(found, who=who, is_local=not is_address(where)))
+        sources.append(Source(found, who=who, is_local=of.jwks is not None))
         return found
 
     skew_s = section.access.clock_skew_s
@@ -48,20 +53,13 @@ async def open_access(section: GatewaySection, runtime: GatewayRuntime) -> Gatew
         lifetime_s=section.access.token_lifetime_s,
         skew_s=skew_s,
     )
-    issuers = [
-        Issuer(one, keys(one.jwks, f"issuer {one.issuer}", one.authority, one.refresh_s))
-        for one in section.access.issuer
-    ]
+    issuers = [Issuer(one, keys(one, f"issuer {one.issuer}")) for one in section.access.issuer]
     rates = Rates(clients, now_s=runtime.clock.monotonic_s())
     backend = Backend(
-        keys={
-            one.name: keys(one.jwks, f"client {one.name}", None, _REFRESH_S)
-            for one in clients
-            if one.jwks
-        },
+        keys={one.name: keys(one, f"client {one.name}") for one in clients if one.has_public_keys},
         rights=rights,
         tokens=own,
-        once=Once(runtime.records, site_key=runtime.site_key),
+        once=Once(runtime.records),
         rates=rates,
         audiences=frozenset({section.public_url + ISSUING}),
         skew_s=skew_s,

@@ -20,11 +20,6 @@ _HEADERS: Final = {
 }
 
 
-def is_address(place: str) -> bool:
-    """Whether keys come from the network."""
-    return "://" in place
-
-
 def from_file(path: Path) -> Load:
     """Reads a file."""
 
@@ -84,4 +79,4 @@ def _bounded(document: bytes, where: str) -> bytes:
     return document
 
 
-__all__ = ["from_address", "from_file", "is_address"]
+__all__ = ["from_address", "from_file"]

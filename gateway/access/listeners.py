@@ -27,7 +27,7 @@ def check_access(section: GatewaySection) -> None:
         raise ConfigurationError(
             "gateway.access.mtls_listen needs the server's own certificate: add [gateway.tls]"
         )
-    if not section.public_url and any(client.jwks for client in section.client):
+    if not section.public_url and any(client.has_public_keys for client in section.client):
         raise ConfigurationError(
             "gateway.public_url is empty: a client with jwks signs the address of /auth/token into its assertions, so "
             "the gateway must know under which one clients reach it"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from adapters.contract import OpenRecords
 from bus.transport.protocol import KeyValue, WrongRevision
-from schemas.keyed import keyed_hash
 
 BUCKET: Final = "gateway-assertions"
 KEPT_S: Final = 1200.0
@@ -14,20 +14,19 @@ KEPT_S: Final = 1200.0
 
 
 class Once:
-    """The ids that were seen. The carrier learns a keyed hash of each."""
+    """The ids that were seen. The carrier learns a hash of each: it needs no secret that gateways might not share."""
 
-    def __init__(self, records: OpenRecords, *, site_key: bytes) -> None:
+    def __init__(self, records: OpenRecords) -> None:
         self._records = records
-        self._hash = keyed_hash(site_key)
         self._bucket: KeyValue | None = None
 
     async def take(self, client: str, identifier: str) -> bool:
         """Whether it is here for the first time. Raises `MeshError` where that cannot be known: then refuse."""
         if self._bucket is None:
             self._bucket = await self._records(BUCKET, max_age_s=KEPT_S)
-        digest = self._hash.digest(b"assertion\0", client.encode(), b"\0", identifier.encode())
+        key = hashlib.sha256(f"assertion\0{client}\0{identifier}".encode()).hexdigest()
         try:
-            await self._bucket.swap(digest.hex(), b"", revision=0)
+            await self._bucket.swap(key, b"", revision=0)
         except WrongRevision:
             return False
         return True

@@ -207,7 +207,7 @@ def _build(section: GatewaySection, runtime: GatewayRuntime, access: Access) -> 
 
 ACCESS: Final = PartKind(
     name="access",
-    is_wanted=lambda section: any(client.jwks for client in section.client),
+    is_wanted=lambda section: any(client.has_public_keys for client in section.client),
     rights=lambda section, site: Rights(),
     build=_build,
 )

@@ -34,10 +34,13 @@ class IssuerSection(Section):
     audience: tuple[str, ...] = Field(
         min_length=1, description="Names of this gateway; a token must be meant for one (`aud`)."
     )
-    jwks: str = Field(min_length=1, description="Its public keys: a file, or an https address.")
+    jwks: Path | None = Field(default=None, description="File with its public keys (JWKS); or:")
+    jwks_url: str = Field(
+        default="", description="https address of its public keys; read again now and then."
+    )
     authority: Path | None = Field(
         default=None,
-        description="PEM file of the authority that signed the certificate of `jwks`; "
+        description="PEM file of the authority that signed the certificate of `jwks_url`; "
         "empty: those that this machine trusts.",
     )
     algorithms: tuple[Algorithm, ...] = Field(
@@ -62,10 +65,16 @@ class IssuerSection(Section):
         "mesh/publish, mesh/subscribe, mesh/call, mesh/operate). `configured`: all that is configured for it.",
     )
 
-    @field_validator("jwks")
+    @field_validator("jwks_url")
     @classmethod
-    def _file_or_https(cls, jwks: str) -> str:
-        return _keys_at(jwks)
+    def _https(cls, jwks_url: str) -> str:
+        return _checked_url(jwks_url)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> IssuerSection:
+        if (self.jwks is None) == (not self.jwks_url):
+            raise ValueError("give one of jwks and jwks_url")
+        return self
 
 
 class AccessSection(Section):
@@ -139,11 +148,11 @@ class ClientSection(Section):
     token: tuple[TokenIdentity, ...] = Field(
         default=(), description="What authorisation servers call it."
     )
-    jwks: str = Field(
-        default="",
-        description="Its public keys, for SMART backend services (private_key_jwt at /auth/token): a file, or an "
-        "https address.",
+    jwks: Path | None = Field(
+        default=None,
+        description="File with its public keys (JWKS), for SMART backend services (/auth/token); or:",
     )
+    jwks_url: str = Field(default="", description="https address of its public keys.")
     certificates: tuple[str, ...] = Field(
         default=(),
         description='Names in its certificates: DNS or URI alternative names, e.g. ["spiffe://north/ehr"].',
@@ -195,10 +204,21 @@ class ClientSection(Section):
                 raise ValueError(f"{one!r} is no pattern of events: evt.<site>.<domain>.<event>.*")
         return patterns
 
-    @field_validator("jwks")
+    @field_validator("jwks_url")
     @classmethod
-    def _file_or_https(cls, jwks: str) -> str:
-        return _keys_at(jwks)
+    def _https(cls, jwks_url: str) -> str:
+        return _checked_url(jwks_url)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ClientSection:
+        if self.jwks is not None and self.jwks_url:
+            raise ValueError("give one of jwks and jwks_url")
+        return self
+
+    @property
+    def has_public_keys(self) -> bool:
+        """Whether it may ask for access tokens at /auth/token."""
+        return self.jwks is not None or bool(self.jwks_url)
 
     @field_validator("fhir")
     @classmethod
@@ -216,10 +236,10 @@ class ClientSection(Section):
         return calls
 
 
-def _keys_at(place: str) -> str:
-    if "://" in place and not _HTTPS.match(place):
-        raise ValueError("keys are read from a file or an https address, without a user in it")
-    return place
+def _checked_url(url: str) -> str:
+    if url and not _HTTPS.match(url):
+        raise ValueError("keys are read from an https address, without a user in it")
+    return url
 
 
 def check_clients(access: AccessSection, clients: tuple[ClientSection, ...]) -> None:

@@ -157,9 +157,9 @@ def test_no_configuration_allows_signatures_by_shared_secrets_or_none(algorithm:
 @pytest.mark.parametrize(
     "place", ["http://x.example/jwks", "ftp://x", "https://u:p@x.example/k", "file:///k"]
 )
-def test_keys_come_from_a_file_or_https(place: str) -> None:
+def test_keys_come_from_https(place: str) -> None:
     with pytest.raises(ValidationError, match="https"):
-        IssuerSection.model_validate({"issuer": "x", "audience": ["y"], "jwks": place})
+        IssuerSection.model_validate({"issuer": "x", "audience": ["y"], "jwks_url": place})
 
 
 async def test_algorithms_that_are_not_allowed_are_refused_though_the_key_could(
@@ -258,6 +258,12 @@ async def test_what_is_no_token_is_refused(world: World, text: str) -> None:
 
     with pytest.raises(Unauthenticated):
         await bearer(access, text)
+
+
+@pytest.mark.parametrize("places", [{}, {"jwks": "f", "jwks_url": "https://x.example/jwks"}])
+def test_keys_come_from_one_place(places: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="one of"):
+        IssuerSection.model_validate({"issuer": "x", "audience": ["y"], **places})
 
 
 async def test_the_first_claim_that_names_a_client_decides(world: World) -> None:
