@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from bus.services.opening import MISSING, CallOpener
 from bus.services.plain import error_of_headers
 from bus.services.protocol import BadAnswer, Request, Response
 from bus.services.sealing import TurnSealer
-from bus.services.wire import read_response, request_content
+from bus.services.wire import CANCEL, read_response, request_content
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import Incoming, Messenger
 from schemas import subjects
@@ -142,9 +143,13 @@ class SealedChannel:
         left_s = end_s - now_s()
         if left_s <= 0:
             raise DeadlineExceeded(f"sealing for {subject} took all of {timeout_s:.3f} s")
-        incoming = await self._transport.messenger.request(
-            subject, sealed.envelope, timeout_s=left_s
-        )
+        try:
+            incoming = await self._transport.messenger.request(
+                subject, sealed.envelope, timeout_s=left_s
+            )
+        except asyncio.CancelledError:
+            self._take_back(subject, sealed.leaf)
+            raise
         try:
             if incoming.headers:
                 _raise_told(incoming.headers)
@@ -158,6 +163,12 @@ class SealedChannel:
         except BadAnswer:
             self._counters.add("answer_refused", who=self._service, reason=BadAnswer.code)
             raise
+
+    def _take_back(self, subject: Subject, leaf: bytes) -> None:
+        """Tell the instance that nobody waits any more; without that word the deadline ends the work."""
+        self._counters.add("call_taken_back", who=self._service)
+        with suppress(MeshError):
+            self._transport.messenger.send(subject, b"", headers={CANCEL: leaf.hex()})
 
     async def _open_later(self, incoming: Incoming, refusal: Refused, end_s: float) -> Envelope:
         try:

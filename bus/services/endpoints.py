@@ -22,7 +22,7 @@ from bus.services.opening import MISSING, CallOpener, is_sealed
 from bus.services.plain import OVERLOADED, UNSEALED, error_headers, headers_of
 from bus.services.protocol import Admission, Load, Offer, Overloaded
 from bus.services.stats import MethodStats
-from bus.services.wire import INTERNAL, Answer
+from bus.services.wire import CANCEL, INTERNAL, Answer
 from bus.services.working import Handlers
 from bus.telemetry.counters import Counters
 from bus.telemetry.log import logger
@@ -87,6 +87,8 @@ class Endpoints:
             limits=limits,
         )
         self._hands: set[_Hand] = set()
+        self._waited_for: dict[str, _Hand] = {}
+        """By the hash of their envelope, in hex: those that were opened."""
         self._bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -117,6 +119,9 @@ class Endpoints:
             self._crashed(error)
 
     def _take(self, message: Incoming) -> None:
+        if message.headers and (taken_back := message.headers.get(CANCEL)):
+            self._cancel(taken_back)
+            return
         if not is_inbox(message.reply):
             self._count_refused("no_inbox")
             return
@@ -134,6 +139,14 @@ class Endpoints:
             self._not_opened(hand, refusal, is_queue=is_queue)
         else:
             self._opened(hand, envelope)
+
+    def _cancel(self, leaf: str) -> None:
+        """Its caller has gone: end the work, which nobody would get the answer of."""
+        hand = self._waited_for.get(leaf)
+        if hand is None or hand.is_leaving or hand.task is None:
+            return
+        self._counters.add("request_cancelled", who=self._offer.name)
+        hand.task.cancel()
 
     def _has_no_room(self, size: int) -> bool:
         return (
@@ -191,6 +204,8 @@ class Endpoints:
 
     def _release(self, hand: _Hand) -> None:
         self._hands.discard(hand)
+        if hand.envelope is not None:
+            self._waited_for.pop(hand.envelope.leaf.hex(), None)
         self._bytes -= len(hand.message.payload)
         if not self._hands:
             self._idle.set()
@@ -252,6 +267,7 @@ class Endpoints:
         except NotForUs as refused:
             return refused.reason
         hand.envelope = envelope
+        self._waited_for[envelope.leaf.hex()] = hand
         return ""
 
     def _decide(self, hand: _Hand, envelope: Envelope) -> Work | Again | Answer:

@@ -25,6 +25,9 @@ from schemas.generated.medmesh.content.v1 import content_pb2 as pb
 MAX_DETAIL_CHARS: Final = 500
 MAX_RETRY_AFTER_S: Final = 60.0
 """A longer pause than this is not believed."""
+CANCEL: Final = "Medmesh-Cancel"
+"""Header of a message that takes a request back: the hash of its envelope, in hex. Who knows it is the caller, the
+service or the carrier, which could stop the call anyway; so it is not signed."""
 INTERNAL: Final = "internal"
 """The code of an error that is none of ours: neither its words nor its type leave the process."""
 

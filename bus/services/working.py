@@ -67,14 +67,17 @@ class Handlers:
         number = next(self._numbers)
         self._in_work[number] = began_s
         answer = Answer(status=pb.REPLY_STATUS_FAILED, code="stopped")
+        is_cut = True
         try:
             answer = await self._answer(method, body, call, deadline_s)
+            is_cut = False
         finally:
             took_s = loop.time() - began_s
             del self._in_work[number]
             stats.in_work -= 1
             stats.ended(took_s, answer.code)
-            self._admission.done(took_s, ok=answer.status in _INSTANCE_IS_WELL)
+            # that it was cut short says nothing of how the instance is
+            self._admission.done(took_s, ok=is_cut or answer.status in _INSTANCE_IS_WELL)
         return answer
 
     async def _answer(

@@ -275,6 +275,30 @@ async def test_cancelled_call_is_abandoned() -> None:
         ward.calls.gate.set()
 
 
+async def test_cancelled_call_is_taken_back_and_its_work_ends() -> None:
+    ended = asyncio.Event()
+
+    async def wait(body: bytes, call: CallContext) -> bytes:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return b""
+
+    begun = asyncio.Event()
+    offer = Offer(name="beds", version="1.0.0", methods=(Method(name="echo", handler=wait),))
+    async with serving(Paper(), offer=offer) as ward:
+        channel = await ward.channel()
+        held = asyncio.create_task(channel.call(request(), timeout_s=60))
+        await asyncio.wait_for(begun.wait(), 5)
+        held.cancel()
+        await asyncio.wait_for(ended.wait(), 5)
+        with pytest.raises(asyncio.CancelledError):
+            await held
+        assert ward.counters.get("request_cancelled") == ward.counters.get("call_taken_back") == 1
+
+
 async def test_detached_work_does_not_inherit_the_deadline() -> None:
     found: list[CallContext | None] = []
 
