@@ -48,19 +48,24 @@ class Requesting:
         kind = _type(request.text(b"content-type"))
         body = await request.body(desk.bounds)
         record = desk.record(client, request, Deed.CALL, what)
-        with Departure(receive):
-            response = await self._runtime.call(
-                service,
-                method,
-                body,
-                type=kind,
-                version=version,
-                timeout_s=timeout_s,
-                call_id=call_id,
-                priority=priority,
-                traceparent=request.traceparent,
-            )
-            await desk.recorded(record)
+        asking = self._runtime.call(
+            service,
+            method,
+            body,
+            type=kind,
+            version=version,
+            timeout_s=timeout_s,
+            call_id=call_id,
+            priority=priority,
+            traceparent=request.traceparent,
+        )
+        if call_id:
+            # who named the call may come again for its answer: the work goes on when the client goes away
+            response = await asking
+        else:
+            with Departure(receive):
+                response = await asking
+        await desk.recorded(record)
         headers = [(b"content-type", _type(response.type).encode("ascii"))]
         await answer(send, 200, response.body, headers)
 

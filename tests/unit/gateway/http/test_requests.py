@@ -121,6 +121,24 @@ async def test_a_client_that_leaves_cancels_the_call(world: World) -> None:
     assert len(world.access.records) == 1, "it is written down all the same"
 
 
+async def test_a_call_that_has_a_name_goes_on_for_its_client_may_come_again(world: World) -> None:
+    begun, hold = asyncio.Event(), asyncio.Event()
+
+    async def wait(body: bytes) -> bytes:
+        begun.set()
+        await hold.wait()
+        return b"done"
+
+    world.call.answer = wait
+    named = {"content-length": "1", "Idempotency-Key": "k"}
+    peer = Peer(world.edge(), "POST", PATH, b"1", headers=named)
+    running = asyncio.ensure_future(peer.run())
+    await asyncio.wait_for(begun.wait(), 5)
+    peer.leave()
+    hold.set()
+    assert (await asyncio.wait_for(running, 5)).body == b"done"
+
+
 async def test_an_answer_with_a_type_that_no_header_can_carry_is_bytes(world: World) -> None:
     world.call.type = "a/b\r\nSet-Cookie: x"
     got = await ask(world.edge(), "POST", PATH, b"1")
