@@ -72,7 +72,7 @@ def decode(body: bytes) -> tuple[AccessEntry, ...]:
     """What a message holds. Raises `UnreadableContent`."""
     try:
         batch = _DECODER.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableContent("the access records cannot be parsed") from None
     if batch.version != 1:
         raise UnreadableContent(f"access records of version {batch.version} are not known here")

@@ -66,7 +66,7 @@ class KeySet:
         """Keys for other purposes, too short ones and unknown kinds are left out. Raises `BadKeys`."""
         try:
             entries = msgspec.json.decode(document, type=_Document).keys
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadKeys("the document is no JWKS: an object with `keys` is expected") from None
         if len(entries) > _MAX_KEYS:
             raise BadKeys(f"the JWKS has {len(entries)} keys; at most {_MAX_KEYS} are allowed")

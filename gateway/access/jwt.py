@@ -172,7 +172,7 @@ def _decoded(part: bytes) -> bytes:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise refused("it is no JWT") from None
 
 

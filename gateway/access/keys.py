@@ -67,7 +67,7 @@ class ApiKeys:
         How long it takes tells nothing of a key, nor whether a client of that name exists.
         """
         found = _KEY.match(text)
-        digest = hashlib.sha256(text.encode()).digest()
+        digest = hashlib.sha256(text.encode(errors="replace")).digest()
         name = found[1] if found else ""
         matching: _Known | None = None
         for known in self._known.get(name, ()) or (_Known(_NOBODY, 1),):

@@ -166,7 +166,15 @@ def test_a_record_shows_nothing_of_whom_it_is_about() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b'{"records": 5}', b'{"version": 2, "records": []}', b"[" * 100_000]
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"records": 5}',
+        b'{"records": "\xff"}',
+        b'{"version": 2, "records": []}',
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_record_is_not_read(body: bytes) -> None:
     with pytest.raises(UnreadableContent):

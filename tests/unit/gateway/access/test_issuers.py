@@ -266,6 +266,17 @@ def test_keys_come_from_one_place(places: dict[str, str]) -> None:
         IssuerSection.model_validate({"issuer": "x", "audience": ["y"], **places})
 
 
+async def test_text_that_is_no_utf8_is_no_token(world: World) -> None:
+    access = await world.open()
+    broken = (
+        base64.urlsafe_b64encode(b'{"alg": "RS256", "kid": "\xed\xa0\x80"}').decode().rstrip("=")
+    )
+
+    for token in (f"{broken}.e30.e30", f"e30.{broken}.e30"):
+        with pytest.raises(Unauthenticated, match="no JWT"):
+            await bearer(access, token)
+
+
 async def test_the_first_claim_that_names_a_client_decides(world: World) -> None:
     access = await world.open()
 

@@ -234,7 +234,17 @@ def test_without_a_name_the_only_key_that_fits_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"{}", b"[]", b'{"keys": 5}', b'{"keys": []}', b'{"keys": [5]}', b"[" * 100_000, b"\xff"],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"keys": 5}',
+        b'{"keys": []}',
+        b'{"keys": [5]}',
+        b"[" * 100_000,
+        b"\xff",
+        b'{"keys": [{"kid": "\xed\xa0\x80"}]}',
+    ],
 )
 def test_what_is_no_key_set_is_refused(document: bytes) -> None:
     with pytest.raises(BadKeys):
