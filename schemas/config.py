@@ -92,8 +92,8 @@ class RetentionSection(Section):
         default=168.0,
         ge=0.0,
         le=87600.0,
-        description="Hours that an event is kept after it was stored, once every consumer has it. "
-        "What a consumer still waits for is never dropped.",
+        description="Hours that an event is kept after it was stored, once every consumer has it, and that an access "
+        "record is kept. What a consumer still waits for is never dropped.",
     )
     check_s: float = Field(
         default=60.0, ge=1.0, le=86400.0, description="Seconds between two rounds of the keeper."
@@ -112,6 +112,11 @@ class LimitsSection(Section):
         default=ByteSize(2 * Gibibytes),
         ge=1 << 20,
         description='Disk that dead letters may take, e.g. "2 GiB".',
+    )
+    access_bytes: ByteSize = Field(
+        default=ByteSize(8 * Gibibytes),
+        ge=1 << 20,
+        description='Disk that access records may take, e.g. "8 GiB"; then the gateway refuses what it must record.',
     )
     events_per_s: float = Field(
         default=0.0,

@@ -46,6 +46,8 @@ class StreamLimits:
     """Of the event stream; -1 leaves it to the disk."""
     dead_letter_bytes: int = -1
     """Of the dead-letter stream; when it is full, lanes with a dead letter to write wait."""
+    audit_bytes: int = -1
+    """Of the access records; when it is full, what must be recorded is refused."""
     duplicate_window_s: float = 7200.0
     """How long a message id is remembered: resends within it are stored once. Costs memory on the server."""
     replicas: int = 1
@@ -88,6 +90,7 @@ def stream_specs(site: SiteId, limits: StreamLimits) -> tuple[StreamSpec, ...]:
         StreamSpec(
             name=audit_stream(site),
             subjects=(f"audit.{site}.>",),
+            max_bytes=limits.audit_bytes,
             duplicate_window_s=limits.duplicate_window_s,
             replicas=limits.replicas,
         ),

@@ -87,6 +87,7 @@ class Services:
         self._limits = StreamLimits(
             max_bytes=settings.limits.event_bytes,
             dead_letter_bytes=settings.limits.dead_letter_bytes,
+            audit_bytes=settings.limits.access_bytes,
             replicas=settings.nats.replicas,
         )
         self._quota = QuotaLimits(

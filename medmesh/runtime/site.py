@@ -14,7 +14,7 @@ from adapters.contract import AdapterRuntime, Health
 from bus.clock import SystemClock
 from bus.events.retention import RetentionKeeper
 from bus.events.sizes import max_content_bytes
-from bus.events.streams import event_stream
+from bus.events.streams import audit_stream, event_stream
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import LinkState
 from bus.transport.server_log import Notice
@@ -250,12 +250,13 @@ class MeshRuntime:
             raise Unavailable(f"{error}{words}: stop that program or change `listen`") from error
 
     def _keep_retention(self) -> None:
-        retention = self.configuration.settings.retention
+        retention, site = self.configuration.settings.retention, self.configuration.site
         self._keeper = RetentionKeeper(
             transport=self._connection.transport,
             clock=self.clock,
             counters=self.counters,
-            streams=(event_stream(self.configuration.site),),
+            # access records go when the keys that open them do
+            streams=(event_stream(site), audit_stream(site)),
             retention_s=retention.events_h * 3600,
             period_s=retention.check_s,
         )

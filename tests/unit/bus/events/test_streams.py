@@ -43,6 +43,13 @@ def test_only_receipts_are_lost_by_age() -> None:
     assert ages == kept | {"rcp-north": DAY_S}
 
 
+def test_access_records_are_bounded_and_never_make_room() -> None:
+    specs = {spec.name: spec for spec in stream_specs(SITE, StreamLimits(audit_bytes=7))}
+    spec = specs["aud-north"]
+    assert (spec.max_bytes, spec.discard_old_per_subject) == (7, False)
+    assert stream_for("audit.north.access", SITE) == "aud-north"
+
+
 def test_derived_ids_tell_things_apart() -> None:
     assert derived_id("replay", "a", 1) == derived_id("replay", "a", 1)
     assert (
