@@ -130,7 +130,7 @@ class StoreConfig(AdapterConfig):
     )
     shared: bool = Field(
         default=False,
-        description="Share the events with every other process that runs an adapter of this name: with PostgreSQL only.",
+        description="Share the events with every process that runs an adapter of this name: with PostgreSQL only.",
     )
     retry: Retry = Field(
         default_factory=Retry, description="How events are tried again when the database is away."

@@ -15,7 +15,7 @@ from schemas.fhir.text import Json, Number, parse, write
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 MAX_OPERATIONS: Final = 1000
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}\Z")
+_INDEX: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
 _TILDE: Final = re.compile(r"~(?![01])")
 _MAX_BYTES: Final = 64 << 20
 

@@ -78,6 +78,8 @@ def bounds_of(text: str, parameter: str) -> Bounds:
         ) from None
     exponent = value.as_tuple().exponent
     half = _HALF.scaleb(exponent) if isinstance(exponent, int) else Decimal(0)
+    if isinstance(exponent, int) and exponent > 0 and "." not in text:
+        half = half.scaleb(-1)  # 1e2 is 95 to 105 (FHIR R4 §3.1.1.4.8)
     return Bounds(float(value - half), float(value + half), float(value))
 
 

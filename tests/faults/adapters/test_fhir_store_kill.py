@@ -128,9 +128,9 @@ async def test_what_was_acknowledged_is_there_and_its_event_came_once(tmp_path: 
     # versions in order and none twice, also those whose answer was lost
     assert max(Counter(map(_named, found)).values()) == 1
     newest: dict[str, int] = {}
-    for one in found:
-        assert int(one["meta"]["versionId"]) == newest.get(one["id"], 0) + 1
-        newest[one["id"]] = int(one["meta"]["versionId"])
+    for patient in found:
+        assert int(patient["meta"]["versionId"]) == newest.get(patient["id"], 0) + 1
+        newest[patient["id"]] = int(patient["meta"]["versionId"])
     assert '"family"' not in "".join(told)
 
 
@@ -158,7 +158,7 @@ async def test_admission_by_mllp_is_read_a_moment_later(tmp_path: Path) -> None:
         async def found() -> bool:
             outcome = await call(mesh, asked, idempotent=True)
             assert outcome.status == 200
-            return json.loads(outcome.body)["total"] == 1
+            return int(json.loads(outcome.body)["total"]) == 1
 
         async with asyncio.timeout(30):
             while not await found():

@@ -141,7 +141,7 @@ async def test_own_events_are_passed_over(tmp_path: Path) -> None:
 
 
 async def test_validation_refuses_what_the_model_does_not_allow(tmp_path: Path) -> None:
-    settings = {"validation": {"mode": "on"}}
+    settings: dict[str, Any] = {"validation": {"mode": "on"}}
     async with ward(tmp_path, **settings) as store:
         wrong = {"resourceType": "Patient", "gender": 7, "shoeSize": 43}
         outcome = await store.create(wrong)

@@ -125,7 +125,7 @@ async def test_conditional_update_patch_and_delete_find_one_resource(store: Ward
     other_id = await store.ask(pb.KIND_UPDATE, "Patient", {**identified("1"), "id": "x"}, **asks)
     assert issue(other_id)[0] == 400
     merge = {"active": True}
-    kind = {"body_type": "application/merge-patch+json"}
+    kind: dict[str, Any] = {"body_type": "application/merge-patch+json"}
     assert (await store.ask(pb.KIND_PATCH, "Patient", merge, **asks, **kind)).version == "3"
     await store.create(identified("1"))
     assert (await store.ask(pb.KIND_DELETE, "Patient", **asks)).status == 412
@@ -141,7 +141,7 @@ async def test_patch_keeps_the_text_of_numbers_and_the_id(store: Ward) -> None:
     body = b'{"resourceType":"Observation","id":"o","status":"final","code":{},"valueQuantity":{"value":5.40}}'
     await store.ask(pb.KIND_UPDATE, "Observation/o", body)
     patch = [{"op": "replace", "path": "/status", "value": "amended"}]
-    json_patch = {"body_type": "application/json-patch+json"}
+    json_patch: dict[str, Any] = {"body_type": "application/json-patch+json"}
     done = await store.ask(pb.KIND_PATCH, "Observation/o", patch, **json_patch)
     assert (done.status, done.version) == (200, "2")
     assert b'"value":5.40' in done.body

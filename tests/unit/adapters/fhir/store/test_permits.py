@@ -36,7 +36,7 @@ async def test_scope_that_lacks_the_deed_is_refused(store: Ward) -> None:
     assert (await store.create(patient(), **reader)).status == 403
     assert (await store.ask(pb.KIND_DELETE, "Patient/anna", **reader)).status == 403
     body = {"active": True}
-    kind = {"body_type": "application/merge-patch+json"}
+    kind: dict[str, Any] = {"body_type": "application/merge-patch+json"}
     assert (await store.ask(pb.KIND_PATCH, "Patient/anna", body, **kind, **reader)).status == 403
     assert (await store.ask(pb.KIND_HISTORY, **reader)).status == 403
     assert (await store.ask(pb.KIND_SEARCH, **reader)).status == 403
@@ -90,7 +90,7 @@ async def test_compartment_keeps_changes_inside(store: Ward) -> None:
     assert (await store.ask(pb.KIND_DELETE, "Observation/of-bert", **ANNA)).status == 404
     assert (await store.put("Patient/bert", {}, **ANNA)).status == 404
     stolen = {"subject": {"reference": "Patient/bert"}}
-    kind = {"body_type": "application/merge-patch+json"}
+    kind: dict[str, Any] = {"body_type": "application/merge-patch+json"}
     moved = await store.ask(pb.KIND_PATCH, "Observation/of-anna", stolen, **kind, **ANNA)
     assert moved.status == 403
     assert (await store.create(patient(), **ANNA)).status == 403
