@@ -66,7 +66,7 @@ def laboratory(seen: Seen, *, metadata: Mapping[str, str], name: str = "lab") ->
                 case "secret":
                     raise CallRefused("not_yours", "")
                 case "busy":
-                    raise Overloaded("later, please", retry_after_s=1.5)
+                    raise Overloaded("later, please", retry_after_s=45.0)
                 case "crash":
                     raise RuntimeError("Jane Doe, born 1970")
                 case _:

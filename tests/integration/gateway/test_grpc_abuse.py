@@ -86,7 +86,7 @@ async def healthy(world: World) -> None:
     """A client beside it is served."""
     async with world.channel() as channel:
         request = StringValue(value="1").SerializeToString()
-        answer = await channel.unary_unary(GET)(request, metadata=METADATA, timeout=10)
+        answer = await channel.unary_unary(GET)(request, metadata=METADATA, timeout=20)
         assert StringValue.FromString(answer).value == "result of 1"
 
 

@@ -63,7 +63,7 @@ def event(body: bytes = b"MSH|", *, type: str = "hl7v2/ADT^A01", **fields: Any) 
 
 async def publish(channel: Any, one: pb.Event, **options: Any) -> pb.Stored:
     options.setdefault("metadata", METADATA)
-    answer = await Api(channel).publish(pb.PublishRequest(event=one), timeout=10, **options)
+    answer = await Api(channel).publish(pb.PublishRequest(event=one), timeout=20, **options)
     stored: pb.Stored = answer.stored
     return stored
 
@@ -247,7 +247,7 @@ def ask(value: str = "9", **fields: Any) -> pb.RequestRequest:
 async def test_a_service_is_called_by_its_own_name(tmp_path: Path) -> None:
     async with gateway(tmp_path) as world, world.channel() as channel:
         answer = await Api(channel).request(
-            ask(priority=pb.PRIORITY_STAT), metadata=METADATA, timeout=5
+            ask(priority=pb.PRIORITY_STAT), metadata=METADATA, timeout=20
         )
         assert answer.content.type == "application/x-protobuf"
         assert StringValue.FromString(answer.content.body).value == "result of 9"
@@ -269,7 +269,7 @@ async def test_a_request_that_cannot_be_answered_says_why(
     tmp_path: Path, request_: pb.RequestRequest, code: grpc.StatusCode
 ) -> None:
     async with gateway(tmp_path) as world, world.channel() as channel:
-        call = Api(channel).request(request_, metadata=METADATA, timeout=5)
+        call = Api(channel).request(request_, metadata=METADATA, timeout=20)
         assert (await refused(call)).code() is code
 
 
@@ -277,7 +277,7 @@ async def test_a_request_that_cannot_be_answered_says_why(
 async def test_frames_that_are_no_message_of_ours_are_refused(tmp_path: Path, method: str) -> None:
     async with gateway(tmp_path, feed=ListFeed([])) as world, world.channel() as channel:
         path = f"/medmesh.gateway.v1.Mesh/{method}"
-        call = channel.stream_stream(path)(iter([b"\xff\xff"]), metadata=METADATA, timeout=5)
+        call = channel.stream_stream(path)(iter([b"\xff\xff"]), metadata=METADATA, timeout=20)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             _ = [one async for one in call]
         assert caught.value.code() is CODES.INVALID_ARGUMENT

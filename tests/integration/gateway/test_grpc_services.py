@@ -39,12 +39,12 @@ async def test_health_tells_of_the_gateway_and_of_each_service(tmp_path: Path) -
     async with gateway(tmp_path) as world, world.channel() as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", RESULTS, "medmesh.gateway.v1.Mesh", "grpc.health.v1.Health"):
-            answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=20)
             assert answer.status == Serving.SERVING, name
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await health.Check(health_pb2.HealthCheckRequest(service="lab.v1.No"), timeout=5)
+            await health.Check(health_pb2.HealthCheckRequest(service="lab.v1.No"), timeout=20)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-        listed = await health.List(health_pb2.HealthListRequest(), timeout=5)
+        listed = await health.List(health_pb2.HealthListRequest(), timeout=20)
         assert {"", RESULTS} <= set(listed.statuses)
 
 
@@ -73,7 +73,7 @@ async def test_while_it_drains_it_says_that_it_does_not_serve(tmp_path: Path) ->
         await world.seen.waiting.wait()
         draining = asyncio.create_task(world.server.drain(timeout_s=10))
         health = health_pb2_grpc.HealthStub(channel)
-        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
         assert answer.status == Serving.NOT_SERVING
         world.seen.hold.set()
         await asyncio.gather(asked, draining)
@@ -133,7 +133,7 @@ async def test_a_stock_reflection_client_calls_a_service_that_it_knows_nothing_o
                 method = pool.FindServiceByName(RESULTS).methods_by_name["GetResult"]
                 assert method.input_type.full_name == "google.protobuf.StringValue"
                 answer = channel.unary_unary(f"/{RESULTS}/{method.name}")(
-                    StringValue(value="5").SerializeToString(), timeout=10
+                    StringValue(value="5").SerializeToString(), timeout=20
                 )
                 return StringValue.FromString(answer).value
 
@@ -157,7 +157,7 @@ async def test_reflection_asks_who_it_is(tmp_path: Path) -> None:
     async with gateway(tmp_path) as world, world.channel() as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            _ = [one async for one in stub.ServerReflectionInfo(questions(Question()), timeout=5)]
+            _ = [one async for one in stub.ServerReflectionInfo(questions(Question()), timeout=20)]
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -165,7 +165,7 @@ async def test_reflection_can_be_off(tmp_path: Path) -> None:
     off = {"reflection": False}
     async with gateway(tmp_path, grpc_keys=off) as world, world.channel() as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        asked = stub.ServerReflectionInfo(questions(Question()), metadata=METADATA, timeout=5)
+        asked = stub.ServerReflectionInfo(questions(Question()), metadata=METADATA, timeout=20)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             _ = [one async for one in asked]
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -188,7 +188,7 @@ async def test_over_tls_the_names_of_a_client_certificate_say_who_it_is(tmp_path
         port = world.address.rpartition(":")[2]
         async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
             request = StringValue(value="1").SerializeToString()
-            answer = await channel.unary_unary(GET)(request, timeout=10)
+            answer = await channel.unary_unary(GET)(request, timeout=20)
             assert StringValue.FromString(answer).value == "result of 1"
     (seen,) = asked
     first = pem.decode().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----"
@@ -220,7 +220,7 @@ async def test_without_a_certificate_there_is_no_connection_where_one_is_asked(
         ):
             async with channel:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await channel.unary_unary(GET)(b"", metadata=METADATA, timeout=5)
+                    await channel.unary_unary(GET)(b"", metadata=METADATA, timeout=20)
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert not world.seen.calls
 
@@ -269,7 +269,7 @@ async def test_a_descriptor_set_of_the_configuration_describes_a_service(tmp_pat
         gateway(tmp_path, grpc_keys=keys, is_described=False) as world,
         world.channel() as channel,
     ):
-        call = channel.unary_stream(f"/{RESULTS}/Watch")(b"", metadata=METADATA, timeout=5)
+        call = channel.unary_stream(f"/{RESULTS}/Watch")(b"", metadata=METADATA, timeout=20)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             _ = [one async for one in call]
         told = dict(caught.value.trailing_metadata())
