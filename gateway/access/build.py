@@ -32,12 +32,10 @@ async def open_access(section: GatewaySection, runtime: GatewayRuntime) -> Gatew
     sources: list[Source] = []
 
     def keys(of: IssuerSection | ClientSection, who: str) -> Keys:
-        issuer = of if isinstance(of, IssuerSection) else None
-        authority = issuer.authority if issuer else None
         found = Keys(
-            from_file(of.jwks) if of.jwks is not None else from_address(of.jwks_url, authority),
+            from_file(of.jwks) if of.jwks is not None else from_address(of.jwks_url, of.authority),
             who=who,
-            refresh_s=issuer.refresh_s if issuer else _REFRESH_S,
+            refresh_s=of.refresh_s if isinstance(of, IssuerSection) else _REFRESH_S,
             clock=runtime.clock,
             counters=runtime.counters,
         )

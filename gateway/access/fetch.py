@@ -40,7 +40,7 @@ def _read(path: Path) -> bytes:
 
 def from_address(url: str, authority: Path | None, *, timeout_s: float = _TIMEOUT_S) -> Load:
     """Reads an https address: no redirects, no proxies of the environment, no cookies. Raises `ConfigurationError`."""
-    context = client_context(ca=authority, settings=Settings(ca="gateway.access.issuer.authority"))
+    context = client_context(ca=authority, settings=Settings(ca="authority of a jwks_url"))
 
     async def load() -> bytes:
         try:

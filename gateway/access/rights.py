@@ -19,25 +19,26 @@ GATEWAY: Final = "gateway"
 FHIR_METHOD: Final = "interaction"
 """The method of owners of FHIR resources."""
 
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 512
 
 
 class Matcher:
-    """Subject patterns of one right. It remembers what was asked; what it remembers is bounded."""
+    """Subject patterns of one right. It remembers some of what it covers, so that a hot subject costs a look-up."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = tuple(dict.fromkeys(patterns))
-        self._known: dict[str, bool] = {}
+        self._covered: set[str] = set()
 
     def covers(self, subject_or_pattern: str) -> bool:
         """Whether one pattern covers it whole. It must have been checked by `schemas.subjects`."""
-        known = self._known.get(subject_or_pattern)
-        if known is None:
-            known = any(subjects.matches(one, subject_or_pattern) for one in self._patterns)
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[subject_or_pattern] = known
-        return known
+        if subject_or_pattern in self._covered:
+            return True
+        if not any(subjects.matches(one, subject_or_pattern) for one in self._patterns):
+            return False
+        if len(self._covered) >= _REMEMBERED:
+            self._covered.clear()
+        self._covered.add(subject_or_pattern)
+        return True
 
 
 class ClientRights:

@@ -153,6 +153,11 @@ class ClientSection(Section):
         description="File with its public keys (JWKS), for SMART backend services (/auth/token); or:",
     )
     jwks_url: str = Field(default="", description="https address of its public keys.")
+    authority: Path | None = Field(
+        default=None,
+        description="PEM file of the authority that signed the certificate of `jwks_url`; "
+        "empty: those that this machine trusts.",
+    )
     certificates: tuple[str, ...] = Field(
         default=(),
         description='Names in its certificates: DNS or URI alternative names, e.g. ["spiffe://north/ehr"].',

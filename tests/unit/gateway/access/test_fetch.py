@@ -12,9 +12,12 @@ import pytest
 
 from bus.clock import SystemClock
 from bus.trust.tls import development_certificates, server_context
+from gateway.access.build import open_access
 from gateway.access.fetch import from_address, from_file
 from gateway.access.jwks import MAX_BYTES
 from schemas.errors import ConfigurationError, Unavailable
+from tests.unit.gateway.access.kit import runtime, section
+from tests.unit.gateway.access.tokens_kit import World, bearer
 
 Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
 DOCUMENT = b'{"keys": []}'
@@ -138,3 +141,27 @@ async def test_a_file_is_read_within_bounds(tmp_path: Path) -> None:
         await from_file(file)()
     with pytest.raises(Unavailable, match="No such file"):
         await from_file(tmp_path / "none")()
+
+
+async def test_a_gateway_starts_without_its_authorisation_server_and_believes_it_when_it_comes(
+    pki: Path, tmp_path: Path
+) -> None:
+    world = World(tmp_path)
+    document = world.issuer_keys.read_bytes()
+    replies = [saying("503 Away", b""), saying("200 OK", document)]
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        await replies.pop(0)(writer)
+
+    async with server(pki, reply) as url:
+        keys = world.section_keys()
+        issuer = keys["access"]["issuer"][0]
+        del issuer["jwks"]
+        issuer |= {"jwks_url": url, "authority": str(pki / "ca.pem")}
+        access = await open_access(section(**keys), runtime(tmp_path, clock=world.clock))
+
+        with pytest.raises(Unavailable, match="cannot be read now"):
+            await bearer(access, world.token())
+        assert (await bearer(access, world.token())).name == "lab"
+        await access.stop()
+    assert replies == []
