@@ -91,7 +91,7 @@ def test_patients_are_never_remembered_and_the_memory_is_bounded(
     for number in range(40):
         _mapped(mapper, 100 + number, doctor=f"9{number}")
     memories = [memory for one in programs for memory in (one.made, one.created) if memory]
-    assert max(map(len, memories)) == 8
+    assert 0 < max(map(len, memories)) <= 8
     shown = b"".join(one.blob for memory in memories for one in memory.values())
     assert b"DOCTOR" in shown
     assert b"EXAMPLE" not in shown
