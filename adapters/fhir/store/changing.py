@@ -211,6 +211,7 @@ class Changer:
             order.base,
             self.repository.clock.now_ms(),
             lambda name: order.permit.may(name, "s"),
+            order.permit.shown,
         )
         inside = order.permit.inside(order.resource_type)
         where = where_of(question, conditions, inside, is_strict=True)

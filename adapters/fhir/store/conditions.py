@@ -66,6 +66,8 @@ class Conditions:
     now_ms: int
     may_search: Callable[[str], bool]
     """Whether the requester may search a type: a chain looks into others."""
+    inside: Callable[[str, str], Condition | None]
+    """What confines rows of a type, by an alias, to what the requester may see; None where nothing does."""
     values: int = 0
     aliases: int = field(default=0)
 
@@ -190,7 +192,7 @@ class Conditions:
         for target in targets:
             if not self.may_search(target):
                 continue
-            found = self.condition(target, rest, text, inner, depth + 1)
+            found = self._visible(target, rest, text, inner, depth)
             each.append(
                 Condition(
                     f"(t.system = ? and t.code in (select {inner}.id from fhir_resource {inner}"  # noqa: S608
@@ -214,12 +216,18 @@ class Conditions:
         if not self.may_search(other):
             raise Refusal(403, "forbidden", "the type that _has looks at may not be searched")
         inner = self._alias()
-        found = self.condition(other, rest, text, inner, depth + 1)
+        found = self._visible(other, rest, text, inner, depth)
         return Condition(
             f"{alias}.id in (select h.code from fhir_resource {inner} join fhir_token h on h.rid = {inner}.rid"  # noqa: S608
             f" and h.param = ? and h.system = ? where {inner}.type = ? and {inner}.deleted = 0 and {found.sql})",
             (parameter.key, resource_type, other, *found.arguments),
         )
+
+    def _visible(self, other: str, rest: str, text: str, alias: str, depth: int) -> Condition:
+        """A condition on a row of another type that the requester may see."""
+        found = self.condition(other, rest, text, alias, depth + 1)
+        confined = self.inside(other, alias)
+        return found if confined is None else every([found, confined])
 
     def _check_depth(self, code: str, depth: int) -> None:
         if depth >= MAX_CHAIN:

@@ -14,8 +14,9 @@ from adapters.fhir.store.cursors import Cursors
 from adapters.fhir.store.engine import Engine
 from adapters.fhir.store.extraction import extract
 from adapters.fhir.store.limits import Limits
+from adapters.fhir.store.permits import Permit
 from adapters.fhir.store.refusals import Issue, Refusal
-from adapters.fhir.store.repository import Prepared, Repository
+from adapters.fhir.store.repository import Prepared, Repository, Version
 from adapters.fhir.validation import Validator
 from schemas.clock import Clock
 from schemas.fhir.release import Release
@@ -62,6 +63,19 @@ class Store:
         """Raises `Refusal` (404) for a type that is not held here."""
         if resource_type not in self.types:
             raise Refusal(404, "not-supported", f"{resource_type} is not held here")
+
+    def may_show(self, permit: Permit, version: Version) -> bool:
+        """Whether an older version lies in the requester's compartment: it may have been about someone else."""
+        if not permit.patient:
+            return True
+        checked = check(version.body, self.release, max_bytes=1 << 40)
+        try:
+            permit.check_content(
+                Prepared(checked, extract(checked.resource, self.parameters)), version.id
+            )
+        except Refusal:
+            return permit.is_open(version.resource_type)
+        return True
 
     @property
     def changer(self) -> Changer:

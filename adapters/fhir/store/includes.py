@@ -116,7 +116,7 @@ async def _visible(unit: Unit, rows: Iterable[tuple[int, str]], permit: Permit) 
             by_type.setdefault(kind, []).append(rid)
     found: list[int] = []
     for kind, rids in by_type.items():
-        inside = _inside(permit, kind)
+        inside = permit.shown(kind)
         found += rids if inside is None else await _confined(unit, rids, inside)
     return found
 
@@ -128,12 +128,6 @@ async def _confined(unit: Unit, rids: Sequence[int], inside: Condition) -> list[
         sql = f"select r.rid from fhir_resource r where r.rid in ({places(len(part))}) and {inside.sql}"  # noqa: S608
         found += [number(row[0]) for row in await unit.fetch(sql, (*part, *inside.arguments))]
     return found
-
-
-def _inside(permit: Permit, resource_type: str) -> Condition | None:
-    if permit.patient and not permit.is_in_compartments(resource_type):
-        return Condition("1 = 0")
-    return permit.inside(resource_type)
 
 
 def _keys(include: Include, parameters: Parameters) -> list[int]:

@@ -92,7 +92,10 @@ class Interactions:
             found = await self._store.repository.version(
                 unit, asked.resource_type, asked.id, number
             )
-            return await readable(unit, found, permit)
+            version = await readable(unit, found, permit)
+            if not self._store.may_show(permit, version):
+                raise not_found()
+            return version
 
         version = await self._store.engine.read(work)
         return self._one(version, gone() if version.is_deleted else None, asked)

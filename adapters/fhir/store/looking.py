@@ -64,7 +64,11 @@ class Looking:
     ) -> tuple[Page, list[Shown]]:
         store = self._store
         conditions = Conditions(
-            store.parameters, asked.base, store.clock.now_ms(), lambda name: permit.may(name, "s")
+            store.parameters,
+            asked.base,
+            store.clock.now_ms(),
+            lambda name: permit.may(name, "s"),
+            permit.shown,
         )
         inside = permit.inside(question.resource_type) if question.resource_type else None
         where = where_of(question, conditions, inside, is_strict=asked.is_strict)
@@ -130,7 +134,8 @@ class Looking:
             if asked.id:
                 newest = await store.repository.current(unit, asked.resource_type, asked.id)
                 await readable(unit, newest, permit)
-            return await find_past(unit, past, after)
+            versions, total, more = await find_past(unit, past, after)
+            return [one for one in versions if store.may_show(permit, one)], total, more
 
         versions, total, more = await store.engine.read(work)
         cursor = store.cursors.write(more, asks) if more is not None else ""

@@ -64,6 +64,16 @@ class Permit:
             raise Refusal(403, "forbidden", f"{resource_type} is in no patient's compartment")
         return either(found)
 
+    def is_open(self, resource_type: str) -> bool:
+        """Whether a type is about no patient, and may be read from inside of any compartment."""
+        return resource_type in _OPEN_TYPES
+
+    def shown(self, resource_type: str, alias: str = "r") -> Condition | None:
+        """As `inside`, and nothing of a type that is in no compartment."""
+        if self.patient and not self.is_in_compartments(resource_type):
+            return Condition("1 = 0")
+        return self.inside(resource_type, alias)
+
     def is_in_compartments(self, resource_type: str) -> bool:
         """Whether resources of a type can be seen from inside of a compartment at all."""
         known = self.parameters.patient.get(resource_type, ())

@@ -144,9 +144,8 @@ def _step(place: int, entry: _Entry, base: str) -> Step:
     path, _, query = request.url.removeprefix(f"{base}/" if base else "").partition("?")
     parts = path.strip("/").split("/")
     identity = parts[1] if len(parts) > 1 else ""
-    is_read = request.method in ("GET", "HEAD")
     fits = is_resource_type(parts[0]) and (not identity or is_id(identity))
-    if not fits or (len(parts) > _TOKEN_PARTS and not is_read):
+    if not fits or len(parts) > _TOKEN_PARTS:
         raise invalid(
             "the address is Type, Type/id or Type?condition", expression="request.url", code="value"
         )
@@ -311,9 +310,11 @@ class Transactor:
             transaction.permit.check_content(prepared, "")
             written = await self.changer.repository.create(unit, prepared, id=step.id)
             return Changed(201, written.version)
-        return await self.changer.settled(
-            unit, order, prepared, is_free=bool(step.pairs) or transaction.is_view
-        )
+        own = prepared.checked.id
+        if step.pairs and own and own != step.id and not transaction.is_view:
+            raise invalid("the condition finds a resource with another id than the content has")
+        is_free = bool(step.pairs) or transaction.is_view
+        return await self.changer.settled(unit, order, prepared, is_free=is_free)
 
     def _order(self, transaction: Transaction, step: Step) -> Order:
         kind, patch = _patch_of(step.body) if step.method == "PATCH" else ("", b"")

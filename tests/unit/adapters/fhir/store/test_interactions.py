@@ -169,6 +169,7 @@ async def test_patch_keeps_the_text_of_numbers_and_the_id(store: Ward) -> None:
         (b'{"resourceType":"Patient","meta":[]}', "structure"),
         (b'{"resourceType":"Patient","x":"\xff"}', "structure"),
         (b'{"resourceType":"Device"}', "invalid"),
+        (b'{"resourceType":"Patient","name":[{"family":"\\ud800"}]}', "structure"),
     ],
 )
 async def test_malformed_resource_is_refused_with_its_reason(

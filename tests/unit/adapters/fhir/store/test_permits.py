@@ -81,6 +81,25 @@ async def test_compartment_hides_other_patients(store: Ward) -> None:
     assert [one["resource"]["id"] for one in bundle["entry"]] == ["anna", "of-anna"]
 
 
+async def test_chain_is_no_way_to_guess_what_is_outside(store: Ward) -> None:
+    linked = patient("anna", link=[{"other": {"reference": "Patient/bert"}, "type": "seealso"}])
+    await store.put("Patient/anna", linked)
+    assert await store.ids("Patient", ("link:Patient.family", "bert")) == ["anna"]
+    assert await store.ids("Patient", ("link:Patient.family", "bert"), **ANNA) == []
+    back = ("_has:Observation:subject:code", "718-7")
+    assert await store.ids("Patient", back, **ANNA) == ["anna"]
+
+
+async def test_older_version_about_someone_else_is_not_shown(store: Ward) -> None:
+    await store.put("Observation/of-bert", observation("Patient/anna"))
+    assert (await store.read("Observation/of-bert", **ANNA)).status == 200
+    assert (await store.ask(pb.KIND_VREAD, "Observation/of-bert/1", **ANNA)).status == 404
+    assert (await store.ask(pb.KIND_VREAD, "Observation/of-bert/2", **ANNA)).status == 200
+    past = await store.ask(pb.KIND_HISTORY, "Observation/of-bert", **ANNA)
+    assert b"Patient/bert" not in past.body
+    assert b"Patient/anna" in past.body
+
+
 async def test_compartment_keeps_changes_inside(store: Ward) -> None:
     mine, other = observation("Patient/anna"), observation("Patient/bert")
     assert (await store.create(mine, **ANNA)).status == 201

@@ -158,6 +158,7 @@ async def test_absolute_urls_of_the_bundle_and_of_ours_are_resolved(store: Ward)
         ([entry("POST Unheard", patient())], 404, ""),
         ([entry("PATCH Patient/1", patient())], 404, "Bundle.entry[0]"),
         ([entry("GET Patient/none")], 404, "Bundle.entry[0]"),
+        ([entry("GET Patient/1/_history/1")], 400, "Bundle.entry[0].request.url"),
         ([entry("DELETE Patient?identifier=x")], 404, "Bundle.entry[0]"),
     ],
 )
