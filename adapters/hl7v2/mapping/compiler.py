@@ -313,6 +313,8 @@ class _DocumentCompiler:
             None if rule.const is not None or rule.ref else self._maker(rule, target, naming, where)
         )
         self._check_given(rule, target, maker, where)
+        if maker is not None and maker.takes_all:
+            self._is_open = True  # it looks at the whole field
         is_plain = len(sources) == 1 and rule.default is None and not rule.ref
         if is_plain and sources[0].kind is not Kind.PARAMETER and not (maker and maker.takes_all):
             return emitting.Rule(
