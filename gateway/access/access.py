@@ -119,8 +119,6 @@ class GatewayAccess:
                 "the token is bound to a certificate with which it did not come",
                 challenge='Bearer error="invalid_token"',
             )
-        if identity.expires_ms and self._clock.now_ms() >= identity.expires_ms:
-            raise Unauthenticated("the token has ended", challenge='Bearer error="invalid_token"')
         return identity
 
     async def _from_request(self, credentials: Credentials) -> Identity | None:

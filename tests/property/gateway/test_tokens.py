@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.access.access import GatewayAccess
@@ -23,8 +23,13 @@ from schemas.gateway.scopes import DEEDS, FhirScope, Level, ScopeRefused, fhir_s
 from schemas.subjects import matches
 from tests.unit.gateway.access.tokens_kit import World, ec, key_set, public
 
+UNTIMED = settings(deadline=None)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
     ),
@@ -85,6 +90,7 @@ def refused(credentials: Credentials) -> None:
     raise AssertionError(f"{client.name} was let in")
 
 
+@UNTIMED
 @given(st.text(max_size=200), st.text(max_size=200), st.lists(st.text(max_size=20), max_size=3))
 def test_any_text_is_refused(authorization: str, api_key: str, names: list[str]) -> None:
     refused(
@@ -92,11 +98,13 @@ def test_any_text_is_refused(authorization: str, api_key: str, names: list[str])
     )
 
 
+@UNTIMED
 @given(st.text(max_size=300))
 def test_any_bearer_text_is_refused(text: str) -> None:
     refused(Credentials(authorization=f"Bearer {text}"))
 
 
+@UNTIMED
 @given(HEADERS, CLAIMS, st.binary(max_size=100))
 def test_any_token_that_nobody_signed_is_refused(
     header: dict[str, Any], claims: dict[str, Any], signature: bytes
@@ -105,6 +113,7 @@ def test_any_token_that_nobody_signed_is_refused(
     refused(Credentials(authorization=f"Bearer {token}"))
 
 
+@UNTIMED
 @given(st.binary(max_size=100), st.binary(max_size=100), st.binary(max_size=100))
 def test_any_parts_give_a_token_or_a_refusal(first: bytes, second: bytes, third: bytes) -> None:
     try:
@@ -113,6 +122,7 @@ def test_any_parts_give_a_token_or_a_refusal(first: bytes, second: bytes, third:
         return
 
 
+@UNTIMED
 @given(st.text(max_size=100))
 def test_any_text_gives_a_token_or_a_refusal(text: str) -> None:
     try:
@@ -121,6 +131,7 @@ def test_any_text_gives_a_token_or_a_refusal(text: str) -> None:
         return
 
 
+@UNTIMED
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps({"keys": [value]}).encode()))
 def test_any_bytes_give_keys_or_a_refusal(document: bytes) -> None:
     try:
@@ -129,6 +140,7 @@ def test_any_bytes_give_keys_or_a_refusal(document: bytes) -> None:
         return
 
 
+@UNTIMED
 @given(
     st.dictionaries(
         st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "key_ops"]), JSON
@@ -140,6 +152,7 @@ def test_a_bad_key_does_not_take_a_good_one_away(entry: dict[str, Any]) -> None:
     assert parsed.find("good", "ES384") is not None
 
 
+@UNTIMED
 @given(SCOPES, st.lists(SCOPES, max_size=4))
 def test_granting_never_widens(requested: FhirScope, configured: list[FhirScope]) -> None:
     def allowed(scopes: list[FhirScope], of_type: str, deed: str) -> bool:
@@ -155,6 +168,7 @@ def test_granting_never_widens(requested: FhirScope, configured: list[FhirScope]
     assert all(one.level is requested.level for one in found)
 
 
+@UNTIMED
 @given(st.text(max_size=60))
 def test_any_text_is_a_scope_or_refused(text: str) -> None:
     try:
@@ -164,6 +178,7 @@ def test_any_text_is_a_scope_or_refused(text: str) -> None:
     assert fhir_scope(str(scope)) == scope
 
 
+@UNTIMED
 @given(
     right=st.lists(TOKENS, min_size=1, max_size=4),
     asked=st.lists(TOKENS, min_size=1, max_size=4),

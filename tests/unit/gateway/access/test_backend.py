@@ -305,6 +305,44 @@ async def test_nobody_else_makes_a_token_of_ours(world: World) -> None:
             await bearer(access, token)
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"aud": AUDIENCE}, "aud"),
+        ({"iat": None}, "longer"),
+        ({"exp": 4_000_000_000}, "longer"),
+        ({"scope": "system/Patient.rs?_id=1"}, "scopes"),
+        ({"scope": "system/Patient." + "x" * 5000}, "scopes"),
+        ({"client_id": "nobody"}, "any more"),
+        ({"client_id": None}, "any more"),
+    ],
+)
+async def test_even_our_own_key_signs_only_what_we_would(
+    world: World, changes: dict[str, Any], why: str
+) -> None:
+    access = await world.open()
+    own = access.backend.tokens
+    said = {"iss": own.issuer, "aud": own.issuer, "client_id": "ehr", "scope": "system/Patient.rs"}
+    kid = own.jwks()["keys"][0]["kid"]
+
+    def token(**more: Any) -> str:
+        every = claims(world.clock, **(said | more))
+        return signed(own._key, "Ed25519", every, kid=kid, header={"typ": "at+jwt"})
+
+    assert (await bearer(access, token())).name == "ehr"
+    with pytest.raises(Unauthenticated, match=why):
+        await bearer(access, token(**changes))
+
+
+async def test_another_kind_of_token_is_no_assertion(world: World) -> None:
+    access = await world.open()
+    header = {"typ": "at+jwt"}
+    wrong = signed(rsa(1), "RS384", assertion_claims(world.clock), header=header)
+
+    with pytest.raises(TokenRefused, match="typ"):
+        await access.backend.issue(world.form(wrong))
+
+
 async def test_an_assertion_is_no_access_token(world: World) -> None:
     access = await world.open()
 

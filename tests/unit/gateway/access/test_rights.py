@@ -8,15 +8,24 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from bus.audit import AccessEntry
 from bus.telemetry.counters import Counters
 from gateway.access.build import open_access
-from gateway.access.protocol import Client, Credentials, Forbidden, Proof, TooMany
+from gateway.access.protocol import (
+    AccessRecord,
+    Client,
+    Credentials,
+    Deed,
+    Forbidden,
+    Proof,
+    TooMany,
+)
 from gateway.access.rights import mesh_rights
 from schemas.clock import FakeClock
-from schemas.errors import ConfigurationError, SubjectError
-from schemas.gateway.access import ClientSection
+from schemas.errors import Closed, ConfigurationError, ResourceExhausted, SubjectError
+from schemas.gateway.access import AccessSection, ClientSection
 from schemas.subjects import matches
-from tests.unit.gateway.access.kit import SITE, by_key, keyed, opened, runtime, section
+from tests.unit.gateway.access.kit import SITE, Recorded, by_key, keyed, opened, runtime, section
 
 
 async def test_a_client_publishes_only_what_it_may(tmp_path: Path) -> None:
@@ -253,6 +262,75 @@ async def test_clients_that_could_not_be_told_apart_stop_the_start(tmp_path: Pat
 def test_rights_that_make_no_sense_stop_the_start(rights: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ClientSection.model_validate({"name": "lab", **rights})
+
+
+async def test_a_record_says_who_did_what_and_why(tmp_path: Path) -> None:
+    events, clock = Recorded(), FakeClock()
+    key, lab = keyed("lab")
+    access = await opened(tmp_path, lab, events=events, clock=clock)
+    for purpose in ("TREAT", "x\nforged", "p" * 33):
+        client = await access.identify(Credentials(api_key=key.text, purpose=purpose))
+        await access.record(
+            AccessRecord(client=client, deed=Deed.READ, what="Patient/1", status=200, remote="::1")
+        )
+    await access.drain()
+
+    first, *rest = events.entries
+    assert first == AccessEntry(
+        at_ms=clock.now_ms(), client="lab", proof="api_key", deed="read", what="Patient/1",
+        status=200, purpose="TREAT", remote="::1",
+    )  # fmt: skip
+    assert [one.purpose for one in rest] == ["", ""]  # no code: nothing to put into a record
+
+
+async def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
+    events = Recorded()
+    events.failure = ResourceExhausted("the stream is full")
+    key, lab = keyed("lab")
+    access = await opened(tmp_path, lab, events=events)
+    record = AccessRecord(client=await by_key(access, key), deed=Deed.READ, what="Patient/1")
+
+    with pytest.raises(ResourceExhausted):
+        await access.record(record)
+    await access.stop()
+    with pytest.raises(Closed):
+        await access.record(record)
+
+
+async def test_what_is_remembered_of_rights_is_bounded(tmp_path: Path) -> None:
+    key, lab = keyed("lab", publish=["evt.north.>"])
+    access = await opened(tmp_path, lab)
+    client = await by_key(access, key)
+    matcher = access._rights["lab"].publish
+
+    for number in range(2000):
+        access.may_publish(client, f"evt.north.result.final.{number}")
+        with pytest.raises(Forbidden):
+            access.may_publish(client, f"evt.south.result.final.{number}")
+        access.may_publish(client, f"evt.north.result.final.{number}")
+
+    assert len(matcher._covered) <= 512
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        {"mtls_listen": "127.0.0.1:0"},
+        {"mtls_authority": "ca.pem"},
+        {"issuer": [{"issuer": "x", "audience": ["y"], "jwks": "z"}] * 2},
+    ],
+)
+def test_settings_that_contradict_each_other_stop_the_start(access: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        AccessSection.model_validate(access)
+
+
+@pytest.mark.parametrize(
+    "keys", [{"jwks_url": "http://x.example/jwks"}, {"jwks": "f", "jwks_url": "https://x.example/"}]
+)
+def test_keys_of_a_client_come_from_one_place_and_by_https(keys: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        ClientSection.model_validate({"name": "lab", **keys})
 
 
 def test_the_gateways_certificate_allows_what_its_clients_may_together_and_no_more() -> None:

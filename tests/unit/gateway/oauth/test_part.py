@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,6 +143,28 @@ async def test_a_form_that_is_none_is_refused(world: World, body: bytes) -> None
     apps = await routes(world)
 
     assert (await ask(apps["/auth/token"], body)).status == 400
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_form_that_never_comes_is_not_waited_for(world: World, *, leaves: bool) -> None:
+    keys = world.section_keys() | {"body_timeout_s": 0.05}
+    made = AccessPart(section(**keys), await world.open())
+    app = next(mount.app for mount in made.mounts() if mount.prefix == "/auth/token")
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> Mapping[str, Any]:
+        if leaves:
+            return {"type": "http.disconnect"}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", FORM)]
+    await app({"type": "http", "method": "POST", "headers": headers}, receive, send)
+
+    assert sent[0]["status"] == 400
 
 
 async def test_other_media_types_and_methods_are_refused(world: World) -> None:
