@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from adapters.hl7v2.codec import Message
 from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
@@ -22,11 +22,9 @@ from adapters.hl7v2.mapping.protocol import (
     Resource,
     Severity,
 )
+from adapters.hl7v2.mapping.remembered import Remembered
 from adapters.hl7v2.mapping.sources import Source
 from schemas.errors import MeshError
-
-if TYPE_CHECKING:
-    from adapters.hl7v2.mapping.memory import Recalled, Remembered
 
 Parts = list[Component]
 _NULL: Final = '""'
@@ -289,6 +287,21 @@ class Entry:
         """The entry that this one was made one with."""
 
 
+class Recalled:
+    """A remembered value as it stands in a message."""
+
+    __slots__ = ("base", "entries", "remembered", "value", "view")
+
+    def __init__(
+        self, remembered: Remembered, value: Json, entries: list[Entry], view: View, base: int
+    ) -> None:
+        self.remembered = remembered
+        self.value = value
+        self.entries = entries
+        self.view = view
+        self.base = base
+
+
 class Env:
     """One message being mapped."""
 
@@ -541,6 +554,7 @@ __all__ = [
     "Frame",
     "Naming",
     "Parts",
+    "Recalled",
     "Scope",
     "Step",
     "View",

@@ -8,9 +8,9 @@ from typing import Final, cast
 from uuid import NAMESPACE_URL, uuid5
 
 from adapters.hl7v2.mapping.frames import Entry, Env, Frame, leaf
-from adapters.hl7v2.mapping.memory import Remembered
 from adapters.hl7v2.mapping.programs import ResourceProgram
 from adapters.hl7v2.mapping.protocol import Json
+from adapters.hl7v2.mapping.remembered import Remembered
 from adapters.hl7v2.mapping.writing import to_json
 
 _IN_PROGRESS: Final = "?"

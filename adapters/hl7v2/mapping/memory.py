@@ -12,74 +12,17 @@ import marshal
 from collections.abc import Callable, Hashable, Iterator
 from typing import Final
 
-from adapters.hl7v2.mapping.frames import Entry, Env, Frame, Naming, Origin, Parts, View
+from adapters.hl7v2.mapping.frames import Entry, Env, Frame, Naming, Origin, Parts, Recalled, View
 from adapters.hl7v2.mapping.losses import is_there, moved, walk_dead
 from adapters.hl7v2.mapping.protocol import Json
+from adapters.hl7v2.mapping.remembered import Remembered
 
 MAX_REMEMBERED: Final = 4_096
 """Values of one document; when they are more, all are forgotten."""
 _MAX_LENGTH: Final = 256
 _OUTER: Final = -1
 Make = Callable[[Frame], Json]
-Memory = dict[Hashable, "Remembered"]
-
-
-class Remembered:
-    """One value with the resources that were created for it."""
-
-    __slots__ = (
-        "blob", "head", "ids", "is_creating", "kinds", "links", "nested", "order", "origins", "shifted", "sound",
-        "spots",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.blob = b""
-        """Value, bodies of the created resources, references (of `links`) in them, marshalled together."""
-        self.is_creating = False
-        """Whether the value is a reference to one of the resources."""
-        self.head = 0
-        """The number of that resource."""
-        self.order: tuple[Remembered | None, ...] = ()
-        """Of each resource, in the order of their making: what it is remembered with, None for its own."""
-        self.kinds: tuple[str, ...] = ()
-        """Types of the created resources."""
-        self.links: tuple[tuple[Remembered | None, int, int], ...] = ()
-        """Of each reference: whose resource it refers to (None for its own), its number, and that of its owner."""
-        self.nested: tuple[tuple[Remembered, int], ...] = ()
-        """What of it is remembered by itself, and how far from the value's place."""
-        self.origins = b""
-        """Value, bodies, and origins within them, marshalled together."""
-        self.spots: frozenset[int] = frozenset()
-        """Leaves that are in it, from the start of the value."""
-        self.shifted: dict[int, frozenset[int]] = {}
-        self.ids: dict[tuple[str, int], tuple[str, tuple[str, str] | None]] = {}
-        """Ids and their keys by tenant and number of the resource."""
-        self.sound: set[int] = set()
-        """Resources that were found valid."""
-
-    def read(self, start: int) -> frozenset[int]:
-        """The leaves of it where the value starts at a spot."""
-        found = self.shifted.get(start)
-        if found is None:
-            if len(self.shifted) >= _MAX_LENGTH:
-                self.shifted.clear()
-            found = self.shifted[start] = frozenset(start + one for one in self.spots)
-        return found
-
-
-class Recalled:
-    """A remembered value as it stands in a message."""
-
-    __slots__ = ("base", "entries", "remembered", "value", "view")
-
-    def __init__(
-        self, remembered: Remembered, value: Json, entries: list[Entry], view: View, base: int
-    ) -> None:
-        self.remembered = remembered
-        self.value = value
-        self.entries = entries
-        self.view = view
-        self.base = base
+Memory = dict[Hashable, Remembered]
 
 
 def key_of(parts: Parts, unit: int) -> Hashable:
