@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from adapters.fhir.codec.partial import is_id
-from adapters.fhir.store.conditions import Conditions
+from adapters.fhir.store.conditions import Conditions, every
 from adapters.fhir.store.engine import Unit
 from adapters.fhir.store.patching import patched
 from adapters.fhir.store.permits import Permit
@@ -214,7 +214,7 @@ class Changer:
             order.permit.shown,
         )
         inside = order.permit.inside(order.resource_type)
-        where = where_of(question, conditions, inside, is_strict=True)
+        where = every(where_of(question, conditions, inside, is_strict=True))
         return await by_rows(unit, await find_rids(unit, where, _TWO))
 
     def _check_preconditions(self, order: Order, current: Version | None) -> None:

@@ -55,6 +55,10 @@ class Condition(NamedTuple):
 
     sql: str
     arguments: tuple[Value, ...] = ()
+    rows: str = ""
+    """Of one that looks into an index: `<table> t where …`, with the same arguments, whose `t.rid` it asks for."""
+    for_each: str = ""
+    """The same, asked for one row at a time: cheaper where most rows of the index fit."""
 
 
 @dataclass(slots=True)
@@ -256,10 +260,13 @@ def _found_in(
     kind: Kind, key: int, alternatives: Sequence[Condition], alias: str, *, is_not: bool = False
 ) -> Condition:
     any_of = either(alternatives)
-    word = "not in" if is_not else "in"
+    no = "not " if is_not else ""
+    rows = f"{_TABLES[kind]} t where t.param = ? and {any_of.sql}"
     return Condition(
-        f"{alias}.rid {word} (select t.rid from {_TABLES[kind]} t where t.param = ? and {any_of.sql})",  # noqa: S608
+        f"{alias}.rid {no}in (select t.rid from {rows})",  # noqa: S608
         (key, *any_of.arguments),
+        rows,
+        f"{no}exists (select 1 from {rows} and t.rid = {alias}.rid)",  # noqa: S608
     )
 
 

@@ -16,7 +16,7 @@ from adapters.fhir.store.permits import Permit
 from adapters.fhir.store.questions import Question, read_question
 from adapters.fhir.store.refusals import Issue, Refusal, not_found
 from adapters.fhir.store.repository import Version
-from adapters.fhir.store.search import Page, find_page, where_of
+from adapters.fhir.store.search import Page, find_page, planned, where_of
 from adapters.fhir.store.subsets import subset
 from adapters.fhir.store.transacting import Read, Step
 from schemas.generated.medmesh.fhir.v1 import interaction_pb2 as pb
@@ -71,7 +71,8 @@ class Looking:
             permit.shown,
         )
         inside = permit.inside(question.resource_type) if question.resource_type else None
-        where = where_of(question, conditions, inside, is_strict=asked.is_strict)
+        found = where_of(question, conditions, inside, is_strict=asked.is_strict)
+        where = await planned(unit, found)
         page = await find_page(unit, question, where, after)
         included, is_cut = await find_includes(
             unit, question, page.matches, store.parameters, permit, store.limits.max_includes
@@ -84,12 +85,14 @@ class Looking:
                     text="not everything that was to be included fits",
                 )
             )
-        found = [(one, "match") for one in page.matches] + [(one, "include") for one in included]
+        every_one = [(one, "match") for one in page.matches] + [
+            (one, "include") for one in included
+        ]
         shown = [
             Shown(
                 one, mode, subset(one.body, question.summary, question.elements, store.parameters)
             )
-            for one, mode in found
+            for one, mode in every_one
         ]
         return page, shown
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,9 +11,11 @@ from adapters.fhir.store.cursors import Key, Place
 from adapters.fhir.store.engine import Unit
 from adapters.fhir.store.questions import Question, Sort, Summary, ignored
 from adapters.fhir.store.repository import Version, version_of
-from bus.transactions.database import Row, Value, number, places
+from bus.transactions.database import Dialect, Row, Value, number, places
 from schemas.fhir.searching import Kind
 
+_FEW: Final = 2000
+"""Rows up to which an index is asked for all that fit."""
 AT_ONCE: Final = 300
 """Rows that one statement names."""
 _BY_ROWS: Final = (
@@ -46,7 +48,7 @@ class Page:
 
 def where_of(
     question: Question, conditions: Conditions, inside: Condition | None, *, is_strict: bool
-) -> Condition:
+) -> list[Condition]:
     """All conditions of a question on `r`. `inside`: what the requester is confined to. Raises `Refusal`."""
     found = [_types(question)]
     if inside is not None:
@@ -59,7 +61,22 @@ def where_of(
                 raise
             question.warnings.append(ignored(unknown))
             question.used.remove((name, value))
-    return every(found)
+    return found
+
+
+async def planned(unit: Unit, conditions: Sequence[Condition]) -> Condition:
+    """All conditions as one, for SQLite in the form that suits how many rows fit: it keeps no statistics of values."""
+    if unit.dialect is not Dialect.SQLITE:
+        return every(conditions)
+    return every([await _suited(unit, one) for one in conditions])
+
+
+async def _suited(unit: Unit, condition: Condition) -> Condition:
+    if not condition.rows:
+        return condition
+    sql = f"select count(*) from (select 1 from {condition.rows} limit {_FEW})"  # noqa: S608 - our own words
+    few = number((await unit.fetch(sql, condition.arguments))[0][0]) < _FEW
+    return condition if few else condition._replace(sql=condition.for_each)
 
 
 def _types(question: Question) -> Condition:
@@ -168,9 +185,14 @@ def _key(value: Value) -> Key:
     return value if isinstance(value, str | int | float) else ""
 
 
-def keyed(rows: Iterable[Version]) -> dict[tuple[str, str], Version]:
-    """By type and id."""
-    return {(one.resource_type, one.id): one for one in rows}
-
-
-__all__ = ["AT_ONCE", "Page", "by_rows", "count", "find_page", "find_rids", "keyed", "where_of"]
+__all__ = [
+    "AT_ONCE",
+    "Page",
+    "by_rows",
+    "count",
+    "find_page",
+    "find_rids",
+    "keyed",
+    "planned",
+    "where_of",
+]

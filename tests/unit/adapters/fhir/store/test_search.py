@@ -134,6 +134,16 @@ async def test_search_finds(store: Ward, query: str, found: str) -> None:
     assert await store.ids("Patient", *pairs) == found.split()  # type: ignore[arg-type]
 
 
+async def test_search_finds_the_same_whichever_way_its_index_is_asked(
+    store: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.fhir.store.search._FEW", 1)
+    (mark,) = test_search_finds.pytestmark  # type: ignore[attr-defined]
+    for query, found in mark.args[1]:
+        pairs = [tuple(one.split("=", 1)) for one in query.split("&")]
+        assert await store.ids("Patient", *pairs) == found.split(), query
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
