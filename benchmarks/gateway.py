@@ -1,0 +1,321 @@
+"""The gateway's hot path against a bare ASGI echo on the same server: CPU for each request, by process.
+
+    python -m benchmarks.gateway [--json] [--rounds 5] [--requests 20000]
+
+Every side is one process on granian and uvloop, asked by h2load with 32 connections; what it is asked holds 70 bytes.
+`echo` reads the body and sends it back. `request` and `publish` are the gateway with a mesh that answers at once, so
+what they cost beyond `echo` is the gateway's own work: routes, origins, access, rights, the access record, headers.
+`site` rows are the whole way, `medmesh up` with a real carrier, and `call` is the same call made by a Python program
+without any gateway. Rounds are interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks.mllp import cpu_seconds
+from bus.clock import SystemClock
+from bus.events.protocol import Events, NewEvent, StoredEvent
+from bus.services.protocol import Response
+from bus.telemetry.counters import Counters
+from bus.transport.memory import MemoryBroker
+from bus.transport.protocol import KeyValue
+from gateway.access.build import open_access
+from gateway.contract import Call, GatewayRuntime, Receive, Scope, Send
+from gateway.http import HttpFront
+from gateway.http.server import HttpServer, Listening
+from gateway.http.v1 import ApiPart
+from medmesh.cli.output import loop_factory
+from schemas.gateway import GatewaySection
+from schemas.subjects import SiteId
+from tests.hospital import Process, Site, archive, eventually, running, start
+from tests.ports import free_port
+
+BODY = b'{"ward":"icu","beds":12,"note":"nothing that anybody would read ......"}'
+REQUEST = "/v1/request/wards/echo"
+PUBLISH = "/v1/publish/evt.north.raw.notes"
+CONNECTIONS = 32
+_CALLS = 64
+
+
+# -- servers ---------------------------------------------------------------------------------------
+
+
+async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
+    message = await receive()
+    body = message["body"]
+    while message["more_body"]:
+        message = await receive()
+        body += message["body"]
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class _AtOnce:
+    """A mesh without any delay."""
+
+    async def publish(self, event: NewEvent, *, timeout_s: float = 30.0) -> StoredEvent:
+        return StoredEvent(message_id=b"i" * 16, stream="evt-north", seq=1, duplicate=False)
+
+    async def call(self, service: str, method: str, body: bytes, **more: object) -> Response:
+        return Response(type="application/json", body=body, instance="i1")
+
+
+async def _records(bucket: str, *, history: int = 1, max_age_s: float = 0.0) -> KeyValue:
+    return await (await MemoryBroker().connect()).key_value(bucket)
+
+
+async def _serve(kind: str, port: int) -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    server: HttpServer | HttpFront
+    if kind == "echo":
+        server = HttpServer(
+            _echo, Listening(host="127.0.0.1", port=port, max_header=32768, max_connections=1024)
+        )
+    else:
+        section, mesh = GatewaySection(listen=f"127.0.0.1:{port}"), _AtOnce()
+        runtime = GatewayRuntime(
+            site=SiteId("north"), site_key=b"k" * 32, events=cast("Events", mesh),
+            call=cast("Call", mesh.call), services=dict, catalogue=None, health=dict,
+            is_connected=lambda: True, counters=Counters(), clock=SystemClock(),
+            random=random.Random(1), folder=Path(), records=_records,
+        )  # fmt: skip
+        access = await open_access(section, runtime)
+        part = ApiPart(section, runtime, access)
+        server = HttpFront(section, runtime, access, [part], is_anonymous=True)
+    await server.start()
+    print("ready", flush=True)
+    await ended.wait()
+    await server.stop()
+
+
+async def _service(config: str) -> None:
+    """The service behind the gateway, which on a line of input also calls itself so often and tells the time."""
+    from medmesh import CallContext, Mesh, endpoint, service
+
+    @service("wards", version="1.0.0")
+    class Wards:
+        @endpoint
+        async def echo(self, request: bytes, call: CallContext) -> bytes:
+            return request
+
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    async with Mesh.connect(config, service="wards") as mesh:
+        await mesh.serve(Wards())
+        print("ready", flush=True)
+        await ended.wait()
+
+
+async def _caller(config: str, count: int) -> None:
+    """Makes the same calls without a gateway."""
+    from medmesh import Mesh
+
+    async with Mesh.connect(config, service="asker") as mesh:
+
+        async def some(number: int) -> None:
+            for _ in range(number):
+                await mesh.call("wards", "echo", BODY, reply=bytes, timeout_s=20)
+
+        await some(5)
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await asyncio.gather(*(some(count // _CALLS) for _ in range(_CALLS)))
+        print("done", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+
+
+# -- load ------------------------------------------------------------------------------------------
+
+
+async def _load(url: str, count: int, body: Path, *, h2: bool = False) -> float:
+    """Requests a second. Raises where one of them fails."""
+    flags = ["-c", "8", "-m", "8"] if h2 else ["--h1", "-c", str(CONNECTIONS)]
+    process = await asyncio.create_subprocess_exec(
+        "h2load", *flags, "-n", str(count), "-d", str(body), "-H", "content-type: application/octet-stream", url,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out = (await process.communicate())[0].decode()
+    if f"{count} succeeded" not in out:
+        raise RuntimeError(f"{url}: {out[-800:]}")
+    finished = next(line for line in out.splitlines() if line.startswith("finished in"))
+    return float(finished.split(",")[1].split()[0])
+
+
+class Rows:
+    """Microseconds of CPU for each request, by side and round."""
+
+    def __init__(self) -> None:
+        self.cpu_us: dict[str, list[float]] = {}
+        self.per_s: dict[str, list[float]] = {}
+
+    async def measure(
+        self, name: str, pids: list[int], url: str, count: int, body: Path, *, h2: bool = False
+    ) -> None:
+        """One round of one side."""
+        before = sum(map(cpu_seconds, pids))
+        self.per_s.setdefault(name, []).append(await _load(url, count, body, h2=h2))
+        used = sum(map(cpu_seconds, pids)) - before
+        self.cpu_us.setdefault(name, []).append(used / count * 1e6)
+
+    def median(self, name: str) -> float:
+        """Its median."""
+        return statistics.median(self.cpu_us[name])
+
+
+async def _ready(child: Process) -> None:
+    await eventually(lambda: bool(child.lines), within_s=60, what="a server that is ready")
+
+
+async def _sides(rows: Rows, folder: Path, rounds: int, count: int) -> None:
+    body = folder / "body"
+    body.write_bytes(BODY)
+    ports = {kind: free_port() for kind in ("echo", "edge")}
+    children = {
+        kind: await start(["-m", "benchmarks.gateway", "--serve", kind, "--port", str(port)])
+        for kind, port in ports.items()
+    }
+    try:
+        for child in children.values():
+            await _ready(child)
+        for _ in range(rounds):
+            for name, kind, path, h2 in (
+                ("echo", "echo", "/", False),
+                ("request", "edge", REQUEST, False),
+                ("publish", "edge", PUBLISH, False),
+                ("echo h2c", "echo", "/", True),
+                ("request h2c", "edge", REQUEST, True),
+            ):
+                url = f"http://127.0.0.1:{ports[kind]}{path}"
+                await rows.measure(name, [children[kind].pid], url, count, body, h2=h2)
+    finally:
+        for child in children.values():
+            await child.stop()
+
+
+async def _whole(rows: Rows, folder: Path, rounds: int, count: int) -> None:
+    body = folder / "body"
+    port = free_port()
+    site = Site(folder, f'[gateway]\nlisten = "127.0.0.1:{port}"\n{archive(folder / "archive")}')
+    base = f"http://127.0.0.1:{port}"
+    async with running(site):
+        service = await start(["-m", "benchmarks.gateway", "--service", str(site.config)])
+        try:
+            await _ready(service)
+            await _until_served(base + REQUEST, body)
+            assert site.child is not None
+            for _ in range(rounds):
+                await rows.measure("site request", [site.child.pid], base + REQUEST, count, body)
+                await rows.measure("site publish", [site.child.pid], base + PUBLISH, count, body)
+                await _call_round(rows, site, count)
+        finally:
+            await service.stop()
+
+
+async def _until_served(url: str, body: Path) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await _load(url, CONNECTIONS, body)
+                return
+            except RuntimeError:
+                await asyncio.sleep(0.2)
+
+
+async def _call_round(rows: Rows, site: Site, count: int) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.gateway", "--caller", str(site.config), "--requests", str(count),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdout.readline()
+    before = cpu_seconds(process.pid)
+    process.stdin.write(b"\n")
+    await process.stdout.readline()
+    made = count // _CALLS * _CALLS
+    rows.cpu_us.setdefault("call", []).append((cpu_seconds(process.pid) - before) / made * 1e6)
+    process.stdin.write(b"\n")
+    await process.wait()
+
+
+# -- report ----------------------------------------------------------------------------------------
+
+
+def report(rows: Rows) -> Mapping[str, Any]:
+    """Ratios of medians."""
+    ratios = {
+        "request / echo": rows.median("request") / rows.median("echo"),
+        "publish / echo": rows.median("publish") / rows.median("echo"),
+        "request h2c / echo h2c": rows.median("request h2c") / rows.median("echo h2c"),
+    }
+    if "call" in rows.cpu_us:
+        own = rows.median("site request") - rows.median("call")
+        ratios["(site request - call) / echo"] = own / rows.median("echo")
+    return {
+        "cpu_us": {name: round(rows.median(name), 1) for name in rows.cpu_us},
+        "per_s": {name: round(statistics.median(found)) for name, found in rows.per_s.items()},
+        "ratios": {name: round(ratio, 2) for name, ratio in ratios.items()},
+    }
+
+
+async def _main(rounds: int, count: int, *, whole: bool) -> Mapping[str, Any]:
+    if shutil.which("h2load") is None:
+        raise SystemExit("h2load is not installed (Debian: nghttp2-client)")
+    rows = Rows()
+    with tempfile.TemporaryDirectory() as folder:
+        await _sides(rows, Path(folder), rounds, count)
+        if whole:
+            await _whole(rows, Path(folder), rounds, count // 4)
+    return report(rows)
+
+
+def main() -> None:
+    """Run it, or be one of its processes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--edge-only", action="store_true", help="leave out what needs a carrier")
+    for hidden in ("--serve", "--service", "--caller"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        if told.serve:
+            runner.run(_serve(told.serve, told.port))
+        elif told.service:
+            runner.run(_service(told.service))
+        elif told.caller:
+            runner.run(_caller(told.caller, told.requests))
+        else:
+            found = runner.run(_main(told.rounds, told.requests, whole=not told.edge_only))
+            _print(found, as_json=told.json)
+
+
+def _print(found: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, cpu_us in found["cpu_us"].items():
+        rate = found["per_s"].get(name)
+        print(f"{name:16} {cpu_us:8.1f} us CPU each" + (f" {rate:8} requests/s" if rate else ""))
+    for name, ratio in found["ratios"].items():
+        print(f"{name:32} {ratio:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
