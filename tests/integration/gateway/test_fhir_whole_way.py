@@ -1,4 +1,4 @@
-"""An EMR sends an ADT by MLLP; a moment later any FHIR client reads the patient at the gateway. Real server and HTTP."""
+"""An EMR sends an ADT by MLLP; a moment later a FHIR client reads the patient at the gateway. Real server and HTTP."""
 
 from __future__ import annotations
 
