@@ -8,8 +8,9 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from adapters.fhir.codec.partial import is_id
-from adapters.fhir.store.conditions import Conditions, every
+from adapters.fhir.store.conditions import Conditions
 from adapters.fhir.store.engine import Unit
+from adapters.fhir.store.matching import every
 from adapters.fhir.store.patching import patched
 from adapters.fhir.store.permits import Permit
 from adapters.fhir.store.questions import read_question

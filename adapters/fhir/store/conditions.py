@@ -5,23 +5,21 @@ Every value travels as an argument; the text of a statement is made of our own w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from adapters.fhir.codec.partial import is_id
-from adapters.fhir.store.extraction import BY_IDENTIFIER, IMPLIED, folded, local_reference, short
+from adapters.fhir.store.extraction import BY_IDENTIFIER, local_reference, short
+from adapters.fhir.store.matching import MATCH, Condition, either, every, in_span, token
 from adapters.fhir.store.refusals import Refusal, invalid
-from adapters.fhir.store.times import EARLIEST, LATEST, Span, span_of
-from adapters.fhir.store.values import Prefix, bounds_of, prefixed, split, unescaped
-from bus.transactions.database import Value, places
+from adapters.fhir.store.values import split, unescaped
+from bus.transactions.database import places
 from schemas.fhir.searching import Kind, Parameter, Parameters, key_of
 
 MAX_VALUES: Final = 500
 """Values of one search, over all of its parameters."""
 MAX_CHAIN: Final = 3
-_APPROXIMATELY: Final = 0.1
-_LAST_LETTER: Final = "\U0010ffff"
 _TABLES: Final = {
     Kind.TOKEN: "fhir_token",
     Kind.REFERENCE: "fhir_token",
@@ -48,17 +46,6 @@ class UnknownParameter(Refusal):
         super().__init__(
             400, "not-supported", "there is no such search parameter", expression=f"http.{name}"
         )
-
-
-class Condition(NamedTuple):
-    """A part of a `where`, and the arguments of its places."""
-
-    sql: str
-    arguments: tuple[Value, ...] = ()
-    rows: str = ""
-    """Of one that looks into an index: `<table> t where …`, with the same arguments, whose `t.rid` it asks for."""
-    for_each: str = ""
-    """The same, asked for one row at a time: cheaper where most rows of the index fit."""
 
 
 @dataclass(slots=True)
@@ -106,8 +93,8 @@ class Conditions:
             return self._reference(parameter, modifier, parts, alias)
         if modifier not in _MODIFIERS[parameter.kind]:
             raise _not_supported(parameter.code, f"the modifier :{modifier} is not supported")
-        make = _MATCH[parameter.kind]
-        alternatives = [make(self, parameter, modifier, part) for part in parts]
+        make = MATCH[parameter.kind]
+        alternatives = [make(parameter.code, modifier, part, self.now_ms) for part in parts]
         is_not = modifier == "not"
         return _found_in(parameter.kind, parameter.key, alternatives, alias, is_not=is_not)
 
@@ -131,7 +118,7 @@ class Conditions:
     ) -> Condition:
         if modifier == "identifier":
             key = key_of(parameter.owner, parameter.code + BY_IDENTIFIER)
-            return _found_in(Kind.TOKEN, key, [_token(part) for part in parts], alias)
+            return _found_in(Kind.TOKEN, key, [token(part) for part in parts], alias)
         if modifier and not _is_type(modifier):
             raise _not_supported(parameter.code, f"the modifier :{modifier} is not supported")
         alternatives = [self._referred(parameter, modifier, unescaped(part)) for part in parts]
@@ -154,29 +141,9 @@ class Conditions:
         if code == "_id":
             ids = [unescaped(part) for part in parts]
             return Condition(f"{alias}.id in ({places(len(ids))})", tuple(ids))
-        each = [
-            self._span(part, code, f"{alias}.updated_ms", f"{alias}.updated_ms") for part in parts
-        ]
+        updated = f"{alias}.updated_ms"
+        each = [in_span(part, code, updated, updated, self.now_ms) for part in parts]
         return either(each)
-
-    # ── dates, numbers, quantities
-
-    def _span(self, text: str, code: str, low: str, high: str) -> Condition:
-        prefix, shown = prefixed(unescaped(text))
-        span = span_of(shown)
-        if span is None:
-            raise invalid(
-                "a date is expected, e.g. 2026, 2026-03 or ge2026-03-01T10:00:00Z",
-                expression=f"http.{code}",
-                code="value",
-            )
-        if prefix is Prefix.AP:
-            span = self._around(span)
-        return _compared(prefix, low, high, span.low, span.high)
-
-    def _around(self, span: Span) -> Span:
-        far = round(abs(self.now_ms - (span.low + span.high) // 2) * _APPROXIMATELY)
-        return Span(max(span.low - far, EARLIEST), min(span.high + far, LATEST))
 
     # ── other resources
 
@@ -270,128 +237,6 @@ def _found_in(
     )
 
 
-def either(alternatives: Sequence[Condition]) -> Condition:
-    """One of them holds."""
-    return _joined(" or ", alternatives)
-
-
-def every(conditions: Sequence[Condition]) -> Condition:
-    """All of them hold."""
-    return _joined(" and ", conditions) if conditions else Condition("1 = 1")
-
-
-def _joined(word: str, conditions: Iterable[Condition]) -> Condition:
-    several = list(conditions)
-    arguments = tuple(argument for one in several for argument in one.arguments)
-    return Condition(f"({word.join(one.sql for one in several)})", arguments)
-
-
-def _match_token(_all: Conditions, _parameter: Parameter, _modifier: str, text: str) -> Condition:
-    return _token(text)
-
-
-def _token(text: str) -> Condition:
-    parts = [short(unescaped(part)) for part in split(text, "|")]
-    if len(parts) == 1:
-        return Condition("t.code = ?", (parts[0],))
-    system, code = parts[0], parts[1]
-    if not code:
-        return Condition("t.system = ?", (system,))
-    return Condition("(t.code = ? and t.system in (?, ?))", (code, system, IMPLIED))
-
-
-def _match_string(_all: Conditions, parameter: Parameter, modifier: str, text: str) -> Condition:
-    plain = unescaped(text)
-    start = folded(plain)
-    if not start:
-        raise invalid("a value is missing", expression=f"http.{parameter.code}", code="value")
-    if modifier == "exact":
-        return Condition("(t.folded = ? and t.exact = ?)", (start, short(plain)))
-    if modifier == "contains":
-        return Condition("replace(t.folded, ?, '') <> t.folded", (start,))
-    return _begins("t.folded", start)
-
-
-def _begins(column: str, start: str) -> Condition:
-    return Condition(f"({column} >= ? and {column} < ?)", (start, start + _LAST_LETTER))
-
-
-def _match_uri(_all: Conditions, _parameter: Parameter, modifier: str, text: str) -> Condition:
-    wanted = short(unescaped(text))
-    if modifier == "below":
-        return _begins("t.code", wanted)
-    return Condition("t.code = ?", (wanted,))
-
-
-def _match_date(
-    conditions: Conditions, parameter: Parameter, _modifier: str, text: str
-) -> Condition:
-    return conditions._span(text, parameter.code, "t.low", "t.high")
-
-
-def _match_number(_all: Conditions, parameter: Parameter, _modifier: str, text: str) -> Condition:
-    return _numeric(unescaped(text), parameter.code)
-
-
-def _match_quantity(_all: Conditions, parameter: Parameter, _modifier: str, text: str) -> Condition:
-    parts = [unescaped(part) for part in split(text, "|")]
-    found = [_numeric(parts[0], parameter.code)]
-    system, code = [*parts[1:], "", ""][:2]
-    if code:
-        found.append(Condition("t.code = ?", (short(code),)))
-    if system:
-        found.append(Condition("t.system = ?", (short(system),)))
-    return every(found)
-
-
-def _numeric(text: str, code: str) -> Condition:
-    prefix, shown = prefixed(text)
-    bounds = bounds_of(shown, code)
-    match prefix:
-        case Prefix.EQ:
-            return Condition("(t.low >= ? and t.high < ?)", (bounds.low, bounds.high))
-        case Prefix.NE:
-            return Condition("(t.low < ? or t.high >= ?)", (bounds.low, bounds.high))
-        case Prefix.AP:
-            far = abs(bounds.exact) * _APPROXIMATELY
-            return Condition("(t.high >= ? and t.low <= ?)", (bounds.low - far, bounds.high + far))
-        case _:
-            return _compared(prefix, "t.low", "t.high", bounds.exact, bounds.exact)
-
-
-def _compared(prefix: Prefix, low: str, high: str, first: float, last: float) -> Condition:
-    """How a row's span lies to the span of a value (FHIR R4 §3.1.1.4.6)."""
-    match prefix:
-        case Prefix.EQ:
-            return Condition(f"({low} >= ? and {high} <= ?)", (first, last))
-        case Prefix.NE:
-            return Condition(f"({low} < ? or {high} > ?)", (first, last))
-        case Prefix.GT:
-            return Condition(f"{high} > ?", (last,))
-        case Prefix.LT:
-            return Condition(f"{low} < ?", (first,))
-        case Prefix.GE:
-            return Condition(f"({high} > ? or ({low} >= ? and {high} <= ?))", (last, first, last))
-        case Prefix.LE:
-            return Condition(f"({low} < ? or ({low} >= ? and {high} <= ?))", (first, first, last))
-        case Prefix.SA:
-            return Condition(f"{low} > ?", (last,))
-        case Prefix.EB:
-            return Condition(f"{high} < ?", (first,))
-        case Prefix.AP:
-            return Condition(f"({high} >= ? and {low} <= ?)", (first, last))
-
-
-_MATCH: Final[Mapping[Kind, Callable[[Conditions, Parameter, str, str], Condition]]] = {
-    Kind.TOKEN: _match_token,
-    Kind.STRING: _match_string,
-    Kind.URI: _match_uri,
-    Kind.DATE: _match_date,
-    Kind.NUMBER: _match_number,
-    Kind.QUANTITY: _match_quantity,
-}
-
-
 def _is_type(text: str) -> bool:
     return text[:1].isupper() and text.isalpha()
 
@@ -400,12 +245,4 @@ def _not_supported(code: str, text: str) -> Refusal:
     return Refusal(400, "not-supported", text, expression=f"http.{code}")
 
 
-__all__ = [
-    "MAX_CHAIN",
-    "MAX_VALUES",
-    "Condition",
-    "Conditions",
-    "UnknownParameter",
-    "either",
-    "every",
-]
+__all__ = ["MAX_CHAIN", "MAX_VALUES", "Conditions", "UnknownParameter"]

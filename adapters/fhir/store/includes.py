@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from adapters.fhir.store.conditions import Condition
 from adapters.fhir.store.engine import Unit
+from adapters.fhir.store.matching import Condition
 from adapters.fhir.store.permits import Permit
 from adapters.fhir.store.questions import Include, Question
 from adapters.fhir.store.repository import Version

@@ -11,7 +11,8 @@ from adapters.fhir.store.engine import Unit, Work
 from adapters.fhir.store.holdings import Store
 from adapters.fhir.store.permits import Permit
 from adapters.fhir.store.refusals import Refusal, invalid
-from adapters.fhir.store.transacting import Read, Step, Transactor, read_transaction
+from adapters.fhir.store.steps import Step, read_transaction
+from adapters.fhir.store.transacting import Read, Transactor
 from bus.events.protocol import Outcome, Receipt, ReceivedEvent, Rejected
 from bus.transactions.inbox import Inbox
 from bus.transactions.outbox import OutboxTransaction

@@ -13,8 +13,9 @@ from adapters.fhir.store.permits import Permit, permit_of
 from adapters.fhir.store.questions import read_question
 from adapters.fhir.store.refusals import Issue, Refusal, invalid, not_found, operation_outcome
 from adapters.fhir.store.repository import Prepared, Version
+from adapters.fhir.store.steps import Transaction, read_transaction
 from adapters.fhir.store.subsets import subset
-from adapters.fhir.store.transacting import Transaction, Transactor, read_transaction
+from adapters.fhir.store.transacting import Transactor
 from schemas.generated.medmesh.fhir.v1 import interaction_pb2 as pb
 
 

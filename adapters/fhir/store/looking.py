@@ -17,8 +17,9 @@ from adapters.fhir.store.questions import Question, read_question
 from adapters.fhir.store.refusals import Issue, Refusal, not_found
 from adapters.fhir.store.repository import Version
 from adapters.fhir.store.search import Page, find_page, planned, where_of
+from adapters.fhir.store.steps import Step
 from adapters.fhir.store.subsets import subset
-from adapters.fhir.store.transacting import Read, Step
+from adapters.fhir.store.transacting import Read
 from schemas.generated.medmesh.fhir.v1 import interaction_pb2 as pb
 
 

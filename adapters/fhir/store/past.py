@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.fhir.store.conditions import Condition, UnknownParameter, every
+from adapters.fhir.store.conditions import UnknownParameter
 from adapters.fhir.store.cursors import Place
 from adapters.fhir.store.engine import Unit
+from adapters.fhir.store.matching import Condition, every
 from adapters.fhir.store.refusals import invalid
 from adapters.fhir.store.repository import Version, version_of
 from adapters.fhir.store.times import span_of

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.fhir.store.conditions import Condition, either
+from adapters.fhir.store.matching import Condition, either
 from adapters.fhir.store.refusals import Refusal
 from adapters.fhir.store.repository import Prepared
 from schemas.fhir.searching import Parameters

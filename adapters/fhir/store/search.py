@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from adapters.fhir.store.conditions import Condition, Conditions, UnknownParameter, every
+from adapters.fhir.store.conditions import Conditions, UnknownParameter
 from adapters.fhir.store.cursors import Key, Place
 from adapters.fhir.store.engine import Unit
+from adapters.fhir.store.matching import Condition, every
 from adapters.fhir.store.questions import Question, Sort, Summary, ignored
 from adapters.fhir.store.repository import Version, version_of
 from bus.transactions.database import Dialect, Row, Value, number, places
@@ -192,7 +193,6 @@ __all__ = [
     "count",
     "find_page",
     "find_rids",
-    "keyed",
     "planned",
     "where_of",
 ]
