@@ -37,6 +37,13 @@ class AccessLog:
 
         A caller that leaves does not take its record back.
         """
+        await self.begin(entry)
+
+    def begin(self, entry: AccessEntry) -> asyncio.Future[None]:
+        """Take a record; the future tells when it is durable. Whether anybody waits for it changes nothing.
+
+        Raises `Closed`, `ResourceExhausted`: then it was not taken.
+        """
         if self._closed:
             raise Closed("the access log was stopped")
         if len(self._waiting) >= _WAITING:
@@ -45,9 +52,10 @@ class AccessLog:
                 f"{_WAITING} access records wait to be stored: the store is too slow or away"
             )
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stored.add_done_callback(_seen)
         self._waiting.append((bounded(entry), stored))
         self._begin()
-        await stored
+        return stored
 
     def _begin(self) -> None:
         if self._waiting and not self._closed and len(self._writers) < _UNDER_WAY:
@@ -115,6 +123,12 @@ class AccessLog:
             _, stored = self._waiting.popleft()
             if not stored.done():
                 stored.set_exception(Closed("the access log was stopped"))
+
+
+def _seen(stored: asyncio.Future[None]) -> None:
+    """What went wrong is counted, also where nobody waits for it."""
+    if not stored.cancelled():
+        stored.exception()
 
 
 __all__ = ["AccessLog"]

@@ -174,8 +174,12 @@ class GatewayAccess:
 
     async def record(self, record: AccessRecord) -> None:
         """See `Access.record`."""
+        await self.begin(record)
+
+    def begin(self, record: AccessRecord) -> asyncio.Future[None]:
+        """See `Begins.begin`."""
         client = record.client
-        await self._log.record(
+        return self._log.begin(
             AccessEntry(
                 at_ms=self._clock.now_ms(),
                 client=client.name,

@@ -6,10 +6,11 @@ A front reads credentials from its protocol, calls `identify` once a request, as
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from schemas.errors import MeshError, ResourceExhausted
 
@@ -152,9 +153,19 @@ class Access(Protocol):
         ...
 
 
+@runtime_checkable
+class Begins(Protocol):
+    """An access that takes a record without waiting: what is recorded can be done meanwhile."""
+
+    def begin(self, record: AccessRecord) -> asyncio.Future[None]:
+        """The future tells when it is kept; leaving it does not take the record back. Raises `MeshError`."""
+        ...
+
+
 __all__ = [
     "Access",
     "AccessRecord",
+    "Begins",
     "Client",
     "Credentials",
     "Deed",

@@ -78,6 +78,7 @@ def _call_pattern(right: str) -> str:
     return f"{name}.{version or '*'}.{method}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def call_subject(service: str, method: str) -> str:
     """What a call asks of the matcher: version 1 where the service names none. Raises `SubjectError`."""
     name, _, version = service.partition(".")

@@ -44,7 +44,8 @@ class Departure:
         if self._watcher is not None:
             self._watcher.cancel()
         if self._is_gone and kind is asyncio.CancelledError and self._task is not None:
-            self._task.uncancel()
+            if self._task.uncancel():
+                return  # somebody else wants the task to end, too
             raise Gone from None
 
     def _begin(self) -> None:

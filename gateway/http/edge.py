@@ -16,6 +16,7 @@ from gateway.contract import Receive, Scope, Send
 from gateway.http.exchange import Exchange, Gone, Refused, answer
 from gateway.http.origins import Origins
 from gateway.http.problems import CONTENT_TYPE, Problem, problem_of
+from gateway.http.request import HEADERS
 from gateway.http.router import Router
 from schemas.errors import MeshError
 
@@ -93,6 +94,7 @@ class Edge:
         """Hand the request to its part. Raises what becomes a problem."""
         scope = exchange.scope
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        exchange.scope = scope = {**scope, HEADERS: headers}
         exchange.extra.append((REQUEST_ID, self._request_id(headers)))
         self._check_origin(scope, headers, exchange)
         exchange.mount = mount = self._router.find(scope["path"])
@@ -112,7 +114,8 @@ class Edge:
     def _check_origin(self, scope: Scope, headers: dict[bytes, bytes], exchange: Exchange) -> None:
         if (problem := self._origins.refusal(scope["scheme"], headers)) is not None:
             raise Refused(problem)
-        exchange.extra.extend(self._origins.headers(headers))
+        if b"origin" in headers:
+            exchange.extra.extend(self._origins.headers(headers))
 
     def _enter(self) -> None:
         if self.is_draining:
@@ -135,8 +138,8 @@ class Edge:
             self._idle.set()
 
     def _request_id(self, headers: dict[bytes, bytes]) -> bytes:
-        told = headers.get(REQUEST_ID, b"")
-        if _REQUEST_ID.match(told):
+        told = headers.get(REQUEST_ID)
+        if told and _REQUEST_ID.match(told):
             return told
         return f"{self._run}{next(self._numbers):x}".encode()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,11 +11,16 @@ from urllib.parse import parse_qs
 
 from gateway.access.protocol import Credentials
 from gateway.contract import Receive, Scope
+from gateway.http.deadline import Deadline
 from gateway.http.exchange import Gone, Refused
 from gateway.http.problems import Header, Problem
 
 CERTIFICATE: Final = "medmesh.certificate"
 """Key of a scope whose listener has verified a client certificate: (names, SHA-256)."""
+HEADERS: Final = "medmesh.headers"
+"""Key of a scope under which the edge leaves the headers by name."""
+_NOTHING: Final = Credentials()
+_PROOFS: Final = (b"authorization", b"x-api-key", b"x-purpose-of-use")
 _IDENTITY: Final = (b"", b"identity")
 _TRACEPARENT_CHARS: Final = 55
 _MAX_FIELDS: Final = 32
@@ -39,14 +43,15 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self._receive = receive
-        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.headers: Mapping[bytes, bytes] = scope.get(HEADERS) or dict(scope["headers"])
         """By lower-case name; of a header that comes twice the last."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
 
     def text(self, name: bytes) -> str:
         """A header as text; empty where there is none."""
-        return self.headers.get(name, b"").decode("latin-1").strip()
+        raw = self.headers.get(name)
+        return raw.decode("latin-1").strip() if raw else ""
 
     @property
     def content_type(self) -> str:
@@ -80,6 +85,8 @@ class Request:
 
     def credentials(self) -> Credentials:
         """What the client shows of itself."""
+        if CERTIFICATE not in self.scope and not any(map(self.headers.__contains__, _PROOFS)):
+            return _NOTHING
         names, digest = self.scope.get(CERTIFICATE, ((), b""))
         return Credentials(
             authorization=self.text(b"authorization"),
@@ -135,7 +142,8 @@ class Request:
     async def body(self, bounds: Bounds) -> bytes:
         """The whole body. Raises `Refused` (413, 415, 408), `Gone`."""
         headers = self.headers
-        if headers.get(b"content-encoding", b"").strip().lower() not in _IDENTITY:
+        coding = headers.get(b"content-encoding")
+        if coding and coding.strip().lower() not in _IDENTITY:
             raise Refused(_ENCODED)
         length = headers.get(b"content-length", b"")
         told = int(length) if length.isdigit() and len(length) < _LONGEST_NUMBER else -1
@@ -144,7 +152,7 @@ class Request:
         if not told:
             return b""
         try:
-            async with asyncio.timeout(bounds.body_timeout_s):
+            with Deadline(bounds.body_timeout_s):
                 return await self._read(told, bounds)
         except TimeoutError:
             raise Refused(
@@ -220,4 +228,4 @@ def _admits(told: bytes, offered: str) -> bool:
 
 JSON: Final[Header] = (b"content-type", b"application/json")
 
-__all__ = ["CERTIFICATE", "JSON", "Bounds", "Request", "bad_request", "unsupported_type"]
+__all__ = ["CERTIFICATE", "HEADERS", "JSON", "Bounds", "Request", "bad_request", "unsupported_type"]

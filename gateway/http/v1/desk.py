@@ -10,7 +10,14 @@ from typing import Final
 
 from bus.flow.priority import Priority
 from bus.telemetry.counters import Counters
-from gateway.access.protocol import Access, AccessRecord, Client, Deed, Forbidden
+from gateway.access.protocol import (
+    Access,
+    AccessRecord,
+    Begins,
+    Client,
+    Deed,
+    Forbidden,
+)
 from gateway.http.exchange import Refused
 from gateway.http.problems import Problem
 from gateway.http.request import Bounds, Request, bad_request
@@ -19,6 +26,7 @@ from schemas.keyed import keyed_hash
 
 _ID_BYTES: Final = 16
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
+_HTTP: Final = {"way": "http"}
 _PRIORITIES: Final = {one.name.lower(): one for one in Priority}
 
 
@@ -30,6 +38,7 @@ class Desk:
     ) -> None:
         self.bounds = bounds
         self._access = access
+        self._begins = access if isinstance(access, Begins) else None
         self._hash = keyed_hash(site_key)
         self._counters = counters
         self._records: set[asyncio.Task[None]] = set()
@@ -53,17 +62,26 @@ class Desk:
             ask()
         except Forbidden as error:
             self._counters.add("http_forbidden", who=client.name, reason=error.code)
-            self._keep(self._write(client, request, deed, what, is_allowed=False))
+            record = _record(client, request, deed, what, is_allowed=False)
+            self._keep(self._access.record(record))
             raise
 
-    def record(self, client: Client, request: Request, deed: Deed, what: str) -> asyncio.Task[None]:
-        """Begin to write down what is being done: also when the client goes away meanwhile."""
-        return self._keep(self._write(client, request, deed, what, is_allowed=True))
+    def record(
+        self, client: Client, request: Request, deed: Deed, what: str
+    ) -> asyncio.Future[None]:
+        """Begin to write down what is being done: also when the client goes away meanwhile. Raises `Refused`."""
+        record = _record(client, request, deed, what, is_allowed=True)
+        if self._begins is None:
+            return self._keep(self._access.record(record))
+        try:
+            return self._begins.begin(record)
+        except MeshError as error:
+            raise Refused(_not_recorded(error)) from None
 
-    async def recorded(self, record: asyncio.Task[None]) -> None:
+    async def recorded(self, record: asyncio.Future[None]) -> None:
         """Wait until it is kept; before that nothing is given out. Raises `Refused`."""
         try:
-            await asyncio.shield(record)
+            await (record if self._begins is not None else asyncio.shield(record))
         except MeshError as error:
             raise Refused(_not_recorded(error)) from None
 
@@ -110,21 +128,6 @@ class Desk:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _write(
-        self, client: Client, request: Request, deed: Deed, what: str, *, is_allowed: bool
-    ) -> None:
-        await self._access.record(
-            AccessRecord(
-                client=client,
-                deed=deed,
-                what=what,
-                allowed=is_allowed,
-                status=0 if is_allowed else 403,
-                remote=request.remote,
-                details={"http": request.method},
-            )
-        )
-
     def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._records.add(task)
@@ -137,6 +140,20 @@ class Desk:
         if error is not None:
             reason = error.code if isinstance(error, MeshError) else type(error).__name__
             self._counters.add("http_record_failed", who="http", reason=reason)
+
+
+def _record(
+    client: Client, request: Request, deed: Deed, what: str, *, is_allowed: bool
+) -> AccessRecord:
+    return AccessRecord(
+        client=client,
+        deed=deed,
+        what=what,
+        allowed=is_allowed,
+        status=0 if is_allowed else HTTPStatus.FORBIDDEN,
+        remote=request.remote,
+        details=_HTTP,
+    )
 
 
 def _not_recorded(error: MeshError) -> Problem:

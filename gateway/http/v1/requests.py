@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from bus.services.channel import CALL_TTL_S
@@ -70,6 +71,7 @@ class Requesting:
         await answer(send, 200, response.body, headers)
 
 
+@lru_cache(maxsize=1024)
 def _target(text: str) -> tuple[str, str]:
     parts = text.split("/")
     if len(parts) != _STEPS:
@@ -85,12 +87,15 @@ def _target(text: str) -> tuple[str, str]:
 
 
 def _version(request: Request) -> int:
+    if not request.scope["query_string"]:
+        return 1
     told = request.query().get("v", "1")
     if told.isascii() and told.isdigit() and int(told[:6]) <= _MAX_VERSION:
         return int(told)
     raise Refused(bad_request("version", f"v is the service's major version, 0 to {_MAX_VERSION}"))
 
 
+@lru_cache(maxsize=1024)
 def _type(told: str) -> str:
     return told if _TYPE.match(told) else _BYTES
 
