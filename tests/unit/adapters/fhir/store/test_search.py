@@ -376,3 +376,31 @@ async def test_search_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         with pytest.raises(QueryTooLong):
             await engine.read(endless)
         assert await store.ids("Patient") == []
+
+
+async def test_r5_is_searched_by_its_own_elements(tmp_path: Path) -> None:
+    async with ward(tmp_path, release="R5") as store:
+        encounter = {
+            "status": "completed",
+            "actualPeriod": {"start": "2026-03-01", "end": "2026-03-03"},
+            "subject": {"reference": "Patient/p"},
+            "participant": [{"actor": {"reference": "Practitioner/d"}}],
+            "reason": [{"value": [{"concept": {"coding": [{"system": "s", "code": "x"}]}}]}],
+        }
+        await store.put("Encounter/e", encounter)
+        for query in (
+            ("date", "2026-03-02"),
+            ("date-start", "2026-03-01"),
+            ("patient", "p"),
+            ("practitioner", "d"),
+            ("reason-code", "s|x"),
+        ):
+            expected = [] if query == ("date", "2026-03-02") else ["e"]
+            assert await store.ids("Encounter", query) == expected, query
+        assert await store.ids("Encounter", ("date", "ap2026-03-02")) == ["e"]
+        medication = {"concept": {"coding": [{"system": "atc", "code": "N02BE01"}]}}
+        await store.put("MedicationRequest/m", {"medication": medication, "status": "active"})
+        assert await store.ids("MedicationRequest", ("code", "atc|N02BE01")) == ["m"]
+        named = {"reference": {"reference": "Medication/x"}}
+        await store.put("MedicationRequest/n", {"medication": named, "status": "active"})
+        assert await store.ids("MedicationRequest", ("medication", "Medication/x")) == ["n"]
