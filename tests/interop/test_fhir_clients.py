@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import shutil
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -100,3 +103,48 @@ def smart_client(base: str) -> list[str]:
 async def test_fhirclient_does_all_that_it_can(base: str) -> None:
     told = await asyncio.to_thread(smart_client, base)
     assert told == ["male", "3"]
+
+
+CLIENTS = Path(__file__).parents[1] / "judges" / "fhir_clients"
+
+
+async def by_node(script: str, address: str) -> Any:
+    """What a client of npm's tells."""
+    node = shutil.which("node")
+    if node is None or not (CLIENTS / "node_modules").is_dir():
+        assert os.environ.get("CI") != "true", "`make judges` was not run"
+        pytest.skip("needs node and `make judges`")
+    process = await asyncio.create_subprocess_exec(
+        node, "--experimental-websocket", script, address, cwd=CLIENTS,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(90):
+        told, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()[-600:]
+    return json.loads(told)
+
+
+async def test_fhir_kit_client_does_all_that_it_can(base: str) -> None:
+    assert await by_node("kit.cjs", base) == {
+        "version": "4.0.1",
+        "sameByCondition": True,
+        "stale": [412, "OperationOutcome"],
+        "paged": 5,
+        "posted": 5,
+        "transaction": ["200", "201"],
+        "patched": True,
+        "history": 2,
+    }
+
+
+async def test_medplum_does_all_that_it_can(base: str) -> None:
+    assert await by_node("medplum.mjs", base.removesuffix("fhir/R4")) == {
+        "sameByCondition": True,
+        "updated": "2",
+        "patched": True,
+        "searched": 2,
+        "paged": 5,
+        "batch": "200",
+        "missing": "not-found",
+        "history": 3,
+    }
