@@ -12,6 +12,7 @@ BENCHMARKS = (
     "fhirpath",
     "fhir_codec",
     "mapping",
+    "mapping_to_v2",
     "transport",
     "subjects",
     "group_commit",

@@ -74,6 +74,10 @@ def _letters(number: int) -> bytes:
     return bytes(65 + int(digit) for digit in str(number))
 
 
+_PATIENT = {"resourceType": "Patient", "identifier": [{"system": "urn:id:NORTH", "value": "P4711"}]}
+_ADT = ("--set", "adt_event=A08")
+
+
 def admission() -> bytes:
     """An ADT^A01 of 12 segments, synthetic."""
     segments = [
@@ -183,10 +187,21 @@ def cold_start() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "adt.hl7"
         file.write_bytes(admission())
+        patient = Path(folder) / "patient.json"
+        patient.write_text(json.dumps(_PATIENT))
         commands = {
             "python alone": ["-c", "pass"],
             "medmesh --help": ["-m", "medmesh", "--help"],
             "medmesh map": ["-m", "medmesh", "map", str(file)],
+            "medmesh map --to hl7v2": [
+                "-m",
+                "medmesh",
+                "map",
+                "--to",
+                "hl7v2",
+                str(patient),
+                *_ADT,
+            ],
         }
         seen: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(COLD_ROUNDS):

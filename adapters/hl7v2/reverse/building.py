@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from adapters.hl7v2.codec.charset import Charset
 from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS
+from adapters.hl7v2.codec.errors import CharsetError
 from adapters.hl7v2.codec.escape import escape
 from adapters.hl7v2.mapping.errors import TablesError
 
@@ -21,6 +22,8 @@ _TARGET: Final = re.compile(
     r"(?:(?P<segment>[A-Z][A-Z0-9]{2})-(?P<field>\d{1,2})(?:\[(?P<repetition>\d{0,2}|[a-z]\w*)\])?)?"
     r"(?P<parts>(?:\.\d{1,2}){0,2})\Z"
 )
+_PLAIN: Final = re.compile(r"[\w .,:;/()+-]*\Z")
+"""Nothing to escape in it, as in most texts."""
 _BREAK: Final = re.compile(r"\r\n|\n|\r")
 _NULL: Final = '""'
 
@@ -118,15 +121,21 @@ class SegmentBuilder:
 
     def to_bytes(self, charset: Charset) -> bytes:
         """The line, without its end. Raises `CharsetError`, which names the field."""
-        numbers = range(1, max(self.fields, default=0) + 1)
-        fields = [self._field(number, charset) for number in numbers]
+        texts = [""] * max(self.fields, default=0)
+        for number in self.fields:
+            texts[number - 1] = self._text(number)
         if self.name == "MSH":
-            return b"MSH|" + b"|".join([DEFAULT_DELIMITERS.encoding_characters, *fields[2:]])
-        return b"|".join([self.name.encode("ascii"), *fields])
+            marks = DEFAULT_DELIMITERS.encoding_characters.decode("ascii")
+            texts = [marks, *texts[2:]]
+        try:
+            return charset.encode("|".join([self.name, *texts]))
+        except CharsetError:
+            for number in sorted(self.fields):
+                charset.encode(self._text(number), location=f"{self.name}-{number}")
+            raise
 
-    def _field(self, number: int, charset: Charset) -> bytes:
-        texts = [text for one in self.fields.get(number, ()) if (text := _joined(one, 0))]
-        return charset.encode("~".join(texts), location=f"{self.name}-{number}")
+    def _text(self, number: int) -> str:
+        return "~".join(text for one in self.fields.get(number, ()) if (text := _joined(one, 0)))
 
 
 def _joined(value: Value, level: int) -> str:
@@ -147,7 +156,7 @@ def escaped(text: str) -> str:
     text = text.strip()
     if text == _NULL:
         return '\\X22\\"'
-    if text.isalnum():
+    if _PLAIN.match(text):
         return text
     return "\\.br\\".join(escape(line, DEFAULT_DELIMITERS) for line in _BREAK.split(text))
 

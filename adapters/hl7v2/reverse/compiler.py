@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from adapters.hl7v2.mapping.errors import TablesError, nearest
@@ -16,14 +16,17 @@ from adapters.hl7v2.reverse.building import (
     parse_target,
     put,
 )
-from adapters.hl7v2.reverse.frames import ALL, Frame
+from adapters.hl7v2.reverse.frames import ALL, ITSELF, Frame
 from adapters.hl7v2.reverse.functions import FUNCTIONS
+from adapters.hl7v2.reverse.guards import Needs, alternatives, fits
 from adapters.hl7v2.reverse.lookup import concept, look_up
 from adapters.hl7v2.reverse.model import Document, ReverseTables, Rule
 from adapters.hl7v2.reverse.protocol import VERSIONS
 from adapters.hl7v2.reverse.sources import Items, Source, Sources, Test
 
 MAX_LEVELS: Final = 8
+MAX_PLANS: Final = 512
+"""Sets of elements for which a document remembers the rules that can find anything."""
 Maker: TypeAlias = Callable[[Frame, object], "Value | None"]
 
 
@@ -45,11 +48,11 @@ class CompiledRule:
     versions: frozenset[str]
     is_of_resource: bool
     """Whether what it writes comes from a resource."""
+    needs: Needs
+    """What the element must hold for the rule to write, or to miss, anything."""
 
     def values(self, frame: Frame) -> list[tuple[str, Value]]:
         """What is written, each with the label of its repetition."""
-        if frame.run.context.version not in self.versions:
-            return []
         if self.when is not None and not self.when(frame):
             return []
         if not self.sources:
@@ -86,12 +89,33 @@ class CompiledDocument:
     target: str
     rules: tuple[CompiledRule, ...]
     ignored: Mapping[str, str]
+    keys: frozenset[str]
+    """All that the rules' needs name."""
+    plans: dict[tuple[str, frozenset[str]], tuple[CompiledRule, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """By version and by those of `keys` that an element has."""
+
+    def plan(self, frame: Frame) -> tuple[CompiledRule, ...]:
+        """The rules of the message's version that can find something in the element."""
+        version, focus = frame.run.context.version, frame.focus
+        if not isinstance(focus, dict):
+            return tuple(rule for rule in self.rules if version in rule.versions)
+        key = (version, self.keys.intersection(focus))
+        found = self.plans.get(key)
+        if found is None:
+            found = tuple(
+                rule for rule in self.rules if version in rule.versions and fits(rule.needs, focus)
+            )
+            if len(self.plans) < MAX_PLANS:
+                self.plans[key] = found
+        return found
 
     def fill(self, segment: SegmentBuilder, frame: Frame) -> None:
         """Fill a segment from the element that the frame stands on."""
         if isinstance(frame.focus, dict):
-            frame.run.look(frame.focus, {})
-        for rule in self.rules:
+            frame.run.look(frame.focus, ITSELF)
+        for rule in self.plan(frame):
             found = rule.values(frame)
             repetition = rule.target.repetition
             for label, value in found:
@@ -103,9 +127,9 @@ class CompiledDocument:
     def compose(self, frame: Frame) -> Value | None:
         """The value that a data type document gives; None when nothing is in it."""
         if isinstance(frame.focus, dict):
-            frame.run.look(frame.focus, {})
+            frame.run.look(frame.focus, ITSELF)
         value: Value | None = None
-        for rule in self.rules:
+        for rule in self.plan(frame):
             found = rule.values(frame)
             for _, one in found:
                 value = put(value, rule.target.parts, one)
@@ -113,7 +137,7 @@ class CompiledDocument:
         return value or None
 
     def _demand(self, rule: CompiledRule, frame: Frame, is_there: bool) -> None:
-        if rule.is_required and not is_there and frame.run.context.version in rule.versions:
+        if rule.is_required and not is_there:
             frame.run.fail(
                 IssueCode.MISSING,
                 rule.where,
@@ -145,7 +169,11 @@ class Compiler:
             self._rule(rule, document, (*above, name)) for rule in document.rules.values()
         )
         found = CompiledDocument(
-            name=name, target=document.target, rules=rules, ignored=document.ignored
+            name=name,
+            target=document.target,
+            rules=rules,
+            ignored=document.ignored,
+            keys=frozenset().union(*(keys for rule in rules for keys in rule.needs)),
         )
         self._ready[name] = found
         return found
@@ -169,7 +197,17 @@ class Compiler:
             is_required=rule.required,
             versions=_versions(rule),
             is_of_resource=bool(texts) and not all(one.startswith(plain) for one in texts),
+            needs=self._needs(rule),
         )
+
+    def _needs(self, rule: Rule) -> Needs:
+        """A rule that is required, or that has a default, has something to do for an element that is not there, too."""
+        if rule.required:
+            return ()
+        condition = self.sources.needs_of_test(rule.when) if rule.when else ()
+        if not rule.sources or rule.default:
+            return condition
+        return (*condition, *alternatives([self.sources.needs(one) for one in rule.sources]))
 
     def _maker(self, rule: Rule, document: Document, where: str, above: tuple[str, ...]) -> Maker:
         name = f"{document.name}/{rule.id}"

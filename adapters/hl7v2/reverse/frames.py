@@ -15,6 +15,8 @@ from adapters.hl7v2.reverse.references import References, Resource
 MAX_ISSUES: Final = 1_000
 ALL: Final[Tree] = {"*": {}}
 """Everything below was used."""
+ITSELF: Final[Tree] = {}
+"""The element itself, and so far nothing in it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,8 +30,8 @@ class Run:
     """What `message.NAME` gives."""
     charset: Charset = UTF_8
     issues: list[Issue] = field(default_factory=list)
-    seen: dict[int, list[Tree]] = field(default_factory=dict)
-    """By the identity of an element: which of its elements were looked at."""
+    seen: dict[int, dict[int, Tree]] = field(default_factory=dict)
+    """By the identity of an element: which of its elements were looked at, each tree once by its own identity."""
     is_broken: bool = False
     """Whether something required is missing."""
 
@@ -52,14 +54,15 @@ class Run:
 
     def look(self, element: object, tree: Tree) -> None:
         """Remember that elements below this one were looked at."""
-        trees = self.seen.setdefault(id(element), [])
-        if not any(one is tree for one in trees):
-            trees.append(tree)
+        trees = self.seen.get(id(element))
+        if trees is None:
+            trees = self.seen[id(element)] = {}
+        trees[id(tree)] = tree
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Frame:
-    """Where a rule stands."""
+    """Where a rule stands. Never changed; not frozen, as thousands are made for a message."""
 
     run: Run
     focus: object
@@ -78,4 +81,4 @@ class Frame:
         )  # fmt: skip
 
 
-__all__ = ["ALL", "MAX_ISSUES", "Frame", "Run"]
+__all__ = ["ALL", "ITSELF", "MAX_ISSUES", "Frame", "Run"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from adapters.hl7v2.mapping.errors import TablesError, nearest
 from adapters.hl7v2.mapping.protocol import IssueCode, Severity
 from adapters.hl7v2.reverse.coverage import Tree, cut_at_resolve, tree_of
 from adapters.hl7v2.reverse.frames import ALL, Frame
+from adapters.hl7v2.reverse.guards import Needs, fits, needs_of_path, needs_of_test
+from adapters.hl7v2.reverse.shortcuts import quick_path, quick_test
 from schemas.fhirpath import FhirPathError, Path, PathFailed, compile_path
 
 MAX_ITEMS: Final = 20_000
@@ -49,10 +52,14 @@ class Sources:
         if is_misplaced or len(parts) > 1:
             raise TablesError(f"{where}: when: 'resolve()' cannot stand in a condition")
         path = self._compile(text, where)
+        needs, shortcut = self.needs_of_test(text), quick_test(text)
 
         def test(frame: Frame) -> bool:
-            if not isinstance(frame.focus, dict):
+            if not isinstance(frame.focus, dict) or not fits(needs, frame.focus):
                 return False
+            holds = shortcut(frame.focus) if shortcut is not None else None
+            if holds is not None:
+                return holds
             try:
                 return path.test(frame.focus, _given(path, frame))
             except PathFailed as failed:
@@ -60,6 +67,17 @@ class Sources:
                 return False
 
         return test
+
+    def needs(self, text: str) -> Needs:
+        """What the element of a rule must hold for a source to find anything. After `source`, which checks it."""
+        if any(form.match(text) for form in (_SETTING, _FACT, _NUMBER)):
+            return ()
+        first = cut_at_resolve(text)[0][0]
+        return needs_of_path(first) if first else ()  # $this: whatever it stands on
+
+    def needs_of_test(self, text: str) -> Needs:
+        """Likewise for a condition to hold."""
+        return needs_of_test(text)
 
     def _number(self, name: str, where: str) -> Source:
         if name and name not in self._steps:
@@ -74,6 +92,9 @@ class Sources:
             )
         parts = [self._part(one or "$this", where) for one in texts]
         last = len(parts) - 1
+        if not last:
+            only = parts[0]
+            return lambda frame: only(frame, frame.focus)
 
         def source(frame: Frame) -> Items:
             items: Items = [frame.focus]
@@ -82,10 +103,7 @@ class Sources:
                 if i < last:
                     items = _resolved(frame, items, where)
                 if len(items) > MAX_ITEMS:
-                    frame.run.fail(
-                        IssueCode.UNSUPPORTED, where, detail=f"more than {MAX_ITEMS} items"
-                    )
-                    return []
+                    return _too_many(frame, where)
             return items
 
         return source
@@ -95,15 +113,22 @@ class Sources:
         variable = _VARIABLE.match(text)
         tree: Tree = tree_of(text[variable.end() :] if variable else text)
         start = variable["name"] if variable else ""
+        needs, shortcut = needs_of_path(text), quick_path(text)
 
         def part(frame: Frame, item: object) -> Items:
             if not isinstance(item, dict):
                 return [item] if text == "$this" else []
-            try:
-                found: Items = list(path(item, _given(path, frame)))
-            except PathFailed as failed:
-                _failed(frame, where, failed)
-                return []
+            found: Items | None = None if fits(needs, item) else []
+            if found is None and shortcut is not None:
+                found = shortcut(item)
+            if found is None:
+                try:
+                    found = list(path(item, _given(path, frame)))
+                except PathFailed as failed:
+                    _failed(frame, where, failed)
+                    return []
+            if len(found) > MAX_ITEMS:
+                return _too_many(frame, where)
             if found and tree:
                 frame.run.look(frame.variables.get(start) if start else item, tree)
             return found
@@ -112,7 +137,7 @@ class Sources:
 
     def _compile(self, text: str, where: str) -> Path:
         try:
-            path = compile_path(text)
+            path = _compiled(text)
         except FhirPathError as error:
             raise TablesError(f"{where}: {error}") from None
         known = self._steps | {"bundle", "setting"}
@@ -124,6 +149,17 @@ class Sources:
                 f"{where}: {text!r} asks for the present; the same event gives the same message"
             )
         return path
+
+
+def _too_many(frame: Frame, where: str) -> Items:
+    frame.run.fail(IssueCode.UNSUPPORTED, where, detail=f"more than {MAX_ITEMS} items")
+    return []
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: str) -> Path:
+    """Documents share paths, and messages share documents."""
+    return compile_path(text)
 
 
 def _given(path: Path, frame: Frame) -> dict[str, object] | None:

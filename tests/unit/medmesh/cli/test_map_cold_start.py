@@ -72,4 +72,4 @@ def test_the_kinds_of_adapters_are_found_all_the_same() -> None:
     for name in adapters.hl7v2.__all__:
         assert getattr(adapters.hl7v2, name).kind.startswith("hl7v2.")
     with pytest.raises(AttributeError, match="MLLP_SEVER"):
-        adapters.hl7v2.MLLP_SEVER  # type: ignore[attr-defined]  # noqa: B018 - misspelt on purpose
+        adapters.hl7v2.MLLP_SEVER  # noqa: B018 - misspelt on purpose
