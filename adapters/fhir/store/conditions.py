@@ -234,6 +234,7 @@ def _found_in(
         (key, *any_of.arguments),
         rows,
         f"{no}exists (select 1 from {rows} and t.rid = {alias}.rid)",  # noqa: S608
+        is_not,
     )
 
 

@@ -73,8 +73,8 @@ class Looking:
         )
         inside = permit.inside(question.resource_type) if question.resource_type else None
         found = where_of(question, conditions, inside, is_strict=asked.is_strict)
-        where = await planned(unit, found)
-        page = await find_page(unit, question, where, after)
+        plan = await planned(unit, found)
+        page = await find_page(unit, question, plan, after)
         included, is_cut = await find_includes(
             unit, question, page.matches, store.parameters, permit, store.limits.max_includes
         )

@@ -25,6 +25,8 @@ class Condition(NamedTuple):
     """Of one that looks into an index: `<table> t where …`, with the same arguments, whose `t.rid` it asks for."""
     for_each: str = ""
     """The same, asked for one row at a time: cheaper where most rows of the index fit."""
+    is_negative: bool = False
+    """Whether it asks for what those rows do not name."""
 
 
 def either(alternatives: Sequence[Condition]) -> Condition:

@@ -65,19 +65,35 @@ def where_of(
     return found
 
 
-async def planned(unit: Unit, conditions: Sequence[Condition]) -> Condition:
-    """All conditions as one, for SQLite in the form that suits how many rows fit: it keeps no statistics of values."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A search's conditions as one, in the two forms that suit what is done with it."""
+
+    whole: Condition
+    """For what looks at every match: to count them, or to sort."""
+    first: Condition
+    """For what stops after the first matches."""
+
+
+async def planned(unit: Unit, conditions: Sequence[Condition]) -> Plan:
+    """Ask an index for all of its rows that fit, or row by row: SQLite keeps no statistics of values to decide by."""
     if unit.dialect is not Dialect.SQLITE:
-        return every(conditions)
-    return every([await _suited(unit, one) for one in conditions])
+        joined = every(conditions)
+        return Plan(joined, joined)
+    are_few = [await _has_few(unit, one) for one in conditions]
+    by_row = [
+        one if few or not one.for_each else one._replace(sql=one.for_each)
+        for one, few in zip(conditions, are_few, strict=True)
+    ]
+    is_narrow = any(few for one, few in zip(conditions, are_few, strict=True) if one.rows)
+    return Plan(every(by_row if is_narrow else conditions), every(by_row))
 
 
-async def _suited(unit: Unit, condition: Condition) -> Condition:
-    if not condition.rows:
-        return condition
+async def _has_few(unit: Unit, condition: Condition) -> bool:
+    if not condition.rows or condition.is_negative:
+        return False
     sql = f"select count(*) from (select 1 from {condition.rows} limit {_FEW})"  # noqa: S608 - our own words
-    few = number((await unit.fetch(sql, condition.arguments))[0][0]) < _FEW
-    return condition if few else condition._replace(sql=condition.for_each)
+    return number((await unit.fetch(sql, condition.arguments))[0][0]) < _FEW
 
 
 def _types(question: Question) -> Condition:
@@ -90,13 +106,14 @@ def _types(question: Question) -> Condition:
     return Condition("r.deleted = 0")
 
 
-async def find_page(unit: Unit, question: Question, where: Condition, after: Place | None) -> Page:
+async def find_page(unit: Unit, question: Question, plan: Plan, after: Place | None) -> Page:
     """The page behind `after`, with the total of the first one."""
     total = after.total if after is not None else -1
     if after is None and (question.has_total or question.summary is Summary.COUNT):
-        total = await count(unit, where)
+        total = await count(unit, plan.whole)
     if question.summary is Summary.COUNT:
         return Page(total=total)
+    where = plan.whole if question.sorts else plan.first
     rows = await _page_rows(unit, question, where, after)
     shown = rows[: question.count]
     ordered = [number(row[0]) for row in shown]
@@ -189,6 +206,7 @@ def _key(value: Value) -> Key:
 __all__ = [
     "AT_ONCE",
     "Page",
+    "Plan",
     "by_rows",
     "count",
     "find_page",
