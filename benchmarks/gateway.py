@@ -36,6 +36,7 @@ from gateway.contract import Call, GatewayRuntime, Receive, Scope, Send
 from gateway.http import HttpFront
 from gateway.http.server import HttpServer, Listening
 from gateway.http.v1 import ApiPart
+from medmesh import CallContext, Mesh, endpoint, service
 from medmesh.cli.output import loop_factory
 from schemas.gateway import GatewaySection
 from schemas.subjects import SiteId
@@ -102,16 +103,18 @@ async def _serve(kind: str, port: int) -> None:
     await server.stop()
 
 
+@service("wards", version="1.0.0")
+class Wards:
+    """Gives back what it gets."""
+
+    @endpoint
+    async def echo(self, request: bytes, call: CallContext) -> bytes:
+        """Echo."""
+        return request
+
+
 async def _service(config: str) -> None:
-    """The service behind the gateway, which on a line of input also calls itself so often and tells the time."""
-    from medmesh import CallContext, Mesh, endpoint, service
-
-    @service("wards", version="1.0.0")
-    class Wards:
-        @endpoint
-        async def echo(self, request: bytes, call: CallContext) -> bytes:
-            return request
-
+    """The service behind the gateway."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     async with Mesh.connect(config, service="wards") as mesh:
@@ -122,8 +125,6 @@ async def _service(config: str) -> None:
 
 async def _caller(config: str, count: int) -> None:
     """Makes the same calls without a gateway."""
-    from medmesh import Mesh
-
     async with Mesh.connect(config, service="asker") as mesh:
 
         async def some(number: int) -> None:
@@ -212,9 +213,9 @@ async def _whole(rows: Rows, folder: Path, rounds: int, count: int) -> None:
     site = Site(folder, f'[gateway]\nlisten = "127.0.0.1:{port}"\n{archive(folder / "archive")}')
     base = f"http://127.0.0.1:{port}"
     async with running(site):
-        service = await start(["-m", "benchmarks.gateway", "--service", str(site.config)])
+        wards = await start(["-m", "benchmarks.gateway", "--service", str(site.config)])
         try:
-            await _ready(service)
+            await _ready(wards)
             await _until_served(base + REQUEST, body)
             assert site.child is not None
             for _ in range(rounds):
@@ -222,7 +223,7 @@ async def _whole(rows: Rows, folder: Path, rounds: int, count: int) -> None:
                 await rows.measure("site publish", [site.child.pid], base + PUBLISH, count, body)
                 await _call_round(rows, site, count)
         finally:
-            await service.stop()
+            await wards.stop()
 
 
 async def _until_served(url: str, body: Path) -> None:

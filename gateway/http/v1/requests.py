@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from bus.envelope.types import NobodyMayRead
 from bus.services.channel import CALL_TTL_S
 from gateway.access.protocol import Deed
 from gateway.contract import GatewayRuntime, Receive, Scope, Send
@@ -60,12 +61,15 @@ class Requesting:
             priority=priority,
             traceparent=request.traceparent,
         )
-        if call_id:
-            # who named the call may come again for its answer: the work goes on when the client goes away
-            response = await asking
-        else:
-            with Departure(receive):
+        try:
+            if call_id:
+                # who named the call may come again for its answer: the work goes on when the client goes away
                 response = await asking
+            else:
+                with Departure(receive):
+                    response = await asking
+        except NobodyMayRead:
+            raise Refused(_no_such_service(asked)) from None
         await desk.recorded(record)
         headers = [(b"content-type", _type(response.type).encode("ascii"))]
         await answer(send, 200, response.body, headers)
@@ -84,6 +88,14 @@ def _target(text: str) -> tuple[str, str]:
         )
     service, method = parts
     return subjects.token(service, what="service"), subjects.token(method, what="method")
+
+
+def _no_such_service(asked: str) -> Problem:
+    return Problem(
+        status=404,
+        code="no_such_service",
+        detail=f"the site knows no service {asked}; /openapi.json lists those that run",
+    )
 
 
 def _version(request: Request) -> int:

@@ -10,9 +10,8 @@ from gateway.http.deadline import Deadline
 
 
 async def test_what_is_late_ends_with_a_timeout() -> None:
-    with pytest.raises(TimeoutError):
-        with Deadline(0.01):
-            await asyncio.Event().wait()
+    with pytest.raises(TimeoutError), Deadline(0.01):
+        await asyncio.Event().wait()
     await asyncio.sleep(0)  # the task itself goes on
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.envelope.types import NobodyMayRead
 from bus.services.protocol import (
     CallFailed,
     CallRefused,
@@ -62,6 +63,12 @@ async def test_errors_of_the_service_have_their_statuses(
     world.call.error = error
     got = await ask(world.edge(), "POST", PATH, b"1")
     assert (got.status, got.code) == (status, error.code)
+
+
+async def test_a_service_that_nobody_knows_is_not_found(world: World) -> None:
+    world.call.error = NobodyMayRead("nobody")
+    got = await ask(world.edge(), "POST", PATH, b"1")
+    assert (got.status, got.code) == (404, "no_such_service")
 
 
 async def test_a_client_calls_what_it_may(world: World) -> None:
