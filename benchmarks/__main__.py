@@ -20,6 +20,9 @@ BENCHMARKS = (
     "stages",
     "mllp",
     "balancing",
+    "gateway",
+    "grpc_bridge",
+    "fhir_store",
     "congestion",
 )
 
