@@ -24,17 +24,19 @@ from medmesh.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adapters.hl7v2.views.config import ToFhirConfig
+    from adapters.hl7v2.mapping import Layer
+    from adapters.hl7v2.views.config import FromFhirConfig, ToFhirConfig
     from adapters.hl7v2.views.shelf import Shelf
     from medmesh.config import Configuration
     from medmesh.runtime.connection import SiteConnection
 
 _KIND: Final = "hl7v2.to-fhir"
+_BACK: Final = "hl7v2.from-fhir"
 _PERIOD: Final = re.compile(r"(?P<number>\d{1,6})(?P<unit>[smhd])\Z")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _ADAPTER = click.option(
-    "--adapter", required=True, metavar="NAME", help=f"The adapter of kind {_KIND}."
+    "--adapter", required=True, metavar="NAME", help=f"The adapter of kind {_KIND} or {_BACK}."
 )
 
 
@@ -79,7 +81,6 @@ def push(
     configuration, config = _adapter(config_file, flags, adapter, as_json=as_json)
 
     async def main() -> dict[str, object]:
-        from adapters.hl7v2.mapping import compile_mapper, load_tables
         from adapters.hl7v2.views.shelf import Shelved
         from bus.clock import SystemClock
         from bus.transport.protocol import NotFound
@@ -89,7 +90,7 @@ def push(
 
         layer = folder_layer(folder, name="link", may_be_empty=empty)
         site = [folder_layer(config.tables, name="site")] if config.tables else []
-        version = compile_mapper(load_tables(("std", *config.layers, *site, layer))).version
+        version = _compiled(config, [*site, layer])
         done: dict[str, object] = {"adapter": adapter, "tables": version, "files": len(layer.files)}
         if dry_run:
             return {**done, "revision": None}
@@ -195,6 +196,10 @@ def replay(
     if found is None:
         raise click.UsageError(f"--since: {since!r} is no period; write 30m, 12h or 7d")
     configuration, config = _adapter(config_file, flags, adapter, as_json=as_json)
+    if config.kind == _BACK:
+        raise click.UsageError(
+            f"--adapter: {adapter!r} is of kind {_BACK}: its messages were delivered, and would be a second time"
+        )
     seconds = int(found["number"]) * _SECONDS[found["unit"]]
 
     async def main() -> dict[str, object]:
@@ -232,10 +237,23 @@ def replay(
         finish(Exit.PARTIAL)
 
 
+def _compiled(config: ToFhirConfig | FromFhirConfig, over: list[Layer]) -> str:
+    """The version of the tables that an adapter would have. Raises `TablesError`."""
+    from adapters.hl7v2.mapping import compile_mapper, load_tables
+    from adapters.hl7v2.views.config import ToFhirConfig
+
+    if isinstance(config, ToFhirConfig):
+        return compile_mapper(load_tables(("std", *config.layers, *over))).version
+    from adapters.hl7v2.reverse import compile_writer, load_reverse_tables
+    from adapters.hl7v2.reverse.loading import STANDARD
+
+    return compile_writer(load_reverse_tables((STANDARD, *config.layers, *over))).version
+
+
 def _adapter(
     config_file: Path | None, flags: tuple[str, ...], name: str, *, as_json: bool
-) -> tuple[Configuration, ToFhirConfig]:
-    from adapters.hl7v2.views.config import ToFhirConfig
+) -> tuple[Configuration, ToFhirConfig | FromFhirConfig]:
+    from adapters.hl7v2.views.config import FromFhirConfig, ToFhirConfig
     from medmesh.config import load
 
     with errors_in_words(as_json=as_json):
@@ -243,12 +261,12 @@ def _adapter(
     views = {
         one.config.name: one.config
         for one in configuration.adapters
-        if isinstance(one.config, ToFhirConfig)
+        if isinstance(one.config, ToFhirConfig | FromFhirConfig)
     }
     if name not in views:
         known = ", ".join(sorted(views)) or "none"
         raise click.UsageError(
-            f"--adapter: no {_KIND} adapter is named {name!r}; there are: {known}"
+            f"--adapter: no {_KIND} or {_BACK} adapter is named {name!r}; there are: {known}"
         )
     return configuration, views[name]
 

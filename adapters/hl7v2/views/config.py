@@ -191,7 +191,8 @@ class FromFhirConfig(AdapterConfig):
         default=(), description="Layers of tables over `to-v2`, of those that medmesh ships."
     )
     tables: Path | None = Field(
-        default=None, description="Folder with a layer of the site's own, read at the start."
+        default=None,
+        description="Folder with a layer of the site's own, put over the others; looked at again every few seconds.",
     )
     parameters: dict[str, str] = Field(
         default_factory=dict,

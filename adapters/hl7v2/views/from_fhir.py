@@ -11,7 +11,7 @@ from adapters.contract import AdapterRuntime, Condition, Health
 from adapters.hl7v2.codec import peek
 from adapters.hl7v2.codec.charset import ASCII, charset_named
 from adapters.hl7v2.convert import CONTENT_TYPE
-from adapters.hl7v2.mapping import Layer, Severity
+from adapters.hl7v2.mapping import Severity
 from adapters.hl7v2.reverse import (
     WriteContext,
     Writer,
@@ -22,6 +22,8 @@ from adapters.hl7v2.reverse import (
 )
 from adapters.hl7v2.reverse.loading import STANDARD
 from adapters.hl7v2.views.config import FromFhirConfig
+from adapters.hl7v2.views.shelf import BUCKET, HISTORY, Shelf
+from adapters.hl7v2.views.tables import LiveTables
 from bus.events.protocol import (
     ConsumeSpec,
     Consumption,
@@ -50,19 +52,24 @@ class FromFhir:
         self._config = config
         self._runtime = runtime
         self._hash = keyed_hash(runtime.site_key)
-        self._writer: Writer | None = None
+        self._tables: LiveTables[Writer] | None = None
         self._consumption: Consumption | None = None
 
     # the four verbs
 
     async def start(self) -> None:
         """Load the tables and take up the subscription. Raises `MeshError`."""
-        config = self._config
-        layers: list[Layer | str] = [STANDARD, *config.layers]
-        if config.tables is not None:
-            layers.append(Layer.directory(config.tables))
-        self._writer = compile_writer(load_reverse_tables(layers))
+        config, runtime = self._config, self._runtime
         self._context(0, b"")  # a wrong charset or version is found now
+        self._tables = LiveTables(
+            config.name,
+            ground=(STANDARD, *config.layers),
+            compiles=lambda layers: compile_writer(load_reverse_tables(layers)),
+            folder=config.tables,
+            shelf=Shelf(await runtime.records(BUCKET, history=HISTORY), runtime.site_key),
+            count=self._count,
+        )
+        await self._tables.start()
         spec = ConsumeSpec(
             name=config.name,
             patterns=config.subscribe,
@@ -71,18 +78,21 @@ class FromFhir:
             deliver_new=config.deliver_new,
             shared=config.shared,
         )
-        self._consumption = await self._runtime.events.consume(spec, self.view)
+        self._consumption = await runtime.events.consume(spec, self.view)
 
     def health(self) -> Health:
         """Say whether messages are written, and by which tables."""
-        if self._consumption is None or self._writer is None:
+        if self._consumption is None or self._tables is None:
             return Health(condition=Condition.STOPPED, detail="not started")
         waiting = self._consumption.stats().pending
         tail = f"; {waiting} events wait" if waiting else ""
-        return Health(
-            condition=Condition.HEALTHY,
-            detail=f"writes by the tables {self._writer.version[:12]}{tail}",
-        )
+        version = self._tables.compiled.version[:12]
+        if self._tables.trouble:
+            return Health(
+                condition=Condition.DEGRADED,
+                detail=f"writes by the older tables {version}: {self._tables.trouble}{tail}",
+            )
+        return Health(condition=Condition.HEALTHY, detail=f"writes by the tables {version}{tail}")
 
     async def drain(self, *, timeout_s: float) -> None:
         """Finish the events in hand; the rest stays in its stream."""
@@ -94,6 +104,9 @@ class FromFhir:
         if self._consumption is not None:
             await self._consumption.stop()
             self._consumption = None
+        if self._tables is not None:
+            await self._tables.stop()
+            self._tables = None
 
     # one event
 
@@ -105,13 +118,14 @@ class FromFhir:
         if event.type.partition(";")[0].strip() not in FHIR_JSON:
             self._count("message_skipped", "not_fhir_json")
             return None
-        if self._writer is None:
+        if self._tables is None:
             raise RuntimeError("the view was not started")
-        identity = self._identity(event, self._writer.version)
+        writer = self._tables.compiled
+        identity = self._identity(event, writer.version)
         if len(event.body) > _LARGE_BYTES:  # others' deadlines go on while it is written
-            written = await asyncio.to_thread(self._written, event, self._writer, identity)
+            written = await asyncio.to_thread(self._written, event, writer, identity)
         else:
-            written = self._written(event, self._writer, identity)
+            written = self._written(event, writer, identity)
         self._count_all(written)
         if written.message is None:
             raise Rejected(f"no message could be written: {_codes(written)}")

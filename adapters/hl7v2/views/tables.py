@@ -1,4 +1,4 @@
-"""The mapper of a running view: shipped layers, the site's folder, the site's shelf; replaced whole when they change.
+"""The tables of a running view: shipped layers, the site's folder, the site's shelf; replaced whole when they change.
 
 Tables that do not load never replace tables that do: the old ones go on, and health says why.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
-from adapters.hl7v2.mapping import Layer, Mapper, compile_mapper, load_tables
+from adapters.hl7v2.mapping import Layer
 from adapters.hl7v2.views.shelf import LayerRefused, Shelf, Shelved
 from bus.telemetry.log import logger
 from bus.transport.protocol import Subscription
@@ -21,24 +21,38 @@ LOOK_S: Final = 5.0
 """How often the folder is looked at."""
 
 
-class LiveTables:
-    """Compiles and recompiles; `start`, `stop`. `mapper` is the newest that loaded."""
+class Compiled(Protocol):
+    """What tables become: a mapper to FHIR, a writer of messages."""
+
+    @property
+    def version(self) -> str:
+        """Hash of the tables."""
+        ...
+
+
+T = TypeVar("T", bound=Compiled)
+
+
+class LiveTables(Generic[T]):
+    """Compiles and recompiles; `start`, `stop`. `compiled` is the newest that loaded."""
 
     def __init__(
         self,
         name: str,
         *,
-        layers: tuple[str, ...],
+        ground: tuple[str, ...],
+        compiles: Callable[[tuple[Layer | str, ...]], T],
         folder: Path | None,
         shelf: Shelf,
         count: Callable[[str, str], None],
     ) -> None:
         self._name = name
-        self._layers = layers
+        self._ground = ground
+        self._compiles = compiles
         self._folder = folder
         self._shelf = shelf
         self._count = count
-        self._mapper: Mapper | None = None
+        self._compiled: T | None = None
         self._shelved: Mapping[str, bytes] = {}
         self._refusal = ""
         self._built: tuple[Layer, ...] | None = None
@@ -50,11 +64,11 @@ class LiveTables:
         """Why the newest tables are not in use; empty when they are."""
 
     @property
-    def mapper(self) -> Mapper:
-        """The newest mapper. Only after `start`."""
-        if self._mapper is None:
+    def compiled(self) -> T:
+        """The newest that loaded. Only after `start`."""
+        if self._compiled is None:
             raise RuntimeError("the tables were not started")
-        return self._mapper
+        return self._compiled
 
     async def start(self) -> None:
         """Load and compile. Raises `ConfigurationError` when the shipped or the site's folder do not load."""
@@ -115,13 +129,13 @@ class LiveTables:
         if wanted == self._failed:
             return
         try:
-            mapper = await asyncio.to_thread(_compile, ("std", *self._layers, *wanted))
+            compiled = await asyncio.to_thread(self._compiles, (*self._ground, *wanted))
         except MeshError:
             self._failed = wanted
             raise
         self._count("tables_loaded", "")
-        _log.info("tables_loaded", unit=self._name, version=mapper.version[:12])
-        self._mapper, self._built = mapper, wanted
+        _log.info("tables_loaded", unit=self._name, version=compiled.version[:12])
+        self._compiled, self._built = compiled, wanted
         if not without_shelf:
             self.trouble = self._refusal
 
@@ -139,8 +153,4 @@ class LiveTables:
         self.trouble = str(error)
 
 
-def _compile(layers: tuple[Layer | str, ...]) -> Mapper:
-    return compile_mapper(load_tables(layers))
-
-
-__all__ = ["LiveTables"]
+__all__ = ["Compiled", "LiveTables"]

@@ -9,7 +9,17 @@ from zoneinfo import ZoneInfo
 from adapters.contract import AdapterRuntime, Condition, Health
 from adapters.hl7v2.codec import Hl7Error, Message
 from adapters.hl7v2.convert import CONTENT_TYPE
-from adapters.hl7v2.mapping import MapContext, Mapped, Mapper, Output, Resource, Severity, to_json
+from adapters.hl7v2.mapping import (
+    MapContext,
+    Mapped,
+    Mapper,
+    Output,
+    Resource,
+    Severity,
+    compile_mapper,
+    load_tables,
+    to_json,
+)
 from adapters.hl7v2.views.config import TestMessages, ToFhirConfig, ViewForm
 from adapters.hl7v2.views.ledger import BUCKET as LEDGER_BUCKET
 from adapters.hl7v2.views.ledger import Ledger
@@ -62,7 +72,7 @@ class ToFhir:
             zone=ZoneInfo(config.zone) if config.zone else None,
             parameters=config.parameters,
         )
-        self._tables: LiveTables | None = None
+        self._tables: LiveTables[Mapper] | None = None
         self._ledger: Ledger | None = None
         self._consumption: Consumption | None = None
 
@@ -75,7 +85,8 @@ class ToFhir:
         self._ledger = Ledger(await runtime.records(LEDGER_BUCKET), runtime.site_key)
         self._tables = LiveTables(
             config.name,
-            layers=config.layers,
+            ground=("std", *config.layers),
+            compiles=lambda layers: compile_mapper(load_tables(layers)),
             folder=config.tables,
             shelf=shelf,
             count=self._count,
@@ -97,7 +108,7 @@ class ToFhir:
             return Health(condition=Condition.STOPPED, detail="not started")
         waiting = self._consumption.stats().pending
         tail = f"; {waiting} messages wait" if waiting else ""
-        version = self._tables.mapper.version[:12]
+        version = self._tables.compiled.version[:12]
         if self._tables.trouble:
             return Health(
                 condition=Condition.DEGRADED,
@@ -131,7 +142,7 @@ class ToFhir:
             return None
         if self._tables is None or self._ledger is None:
             raise RuntimeError("the view was not started")
-        mapper = self._tables.mapper
+        mapper = self._tables.compiled
         message, mapped = self._map(event.body, mapper)
         bundle = mapped.bundle
         if bundle is None:

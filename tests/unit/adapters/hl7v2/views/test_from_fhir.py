@@ -13,12 +13,14 @@ from adapters.hl7v2 import FROM_FHIR
 from adapters.hl7v2.codec import Message
 from adapters.hl7v2.views.config import FromFhirConfig
 from adapters.hl7v2.views.from_fhir import FromFhir
+from adapters.hl7v2.views.shelf import BUCKET, Shelf, Shelved
 from bus.events.protocol import ReceivedEvent, Rejected
+from bus.transport.memory import MemoryBroker
 from schemas.errors import ConfigurationError
 from schemas.subjects import site_id
 from tests.unit.adapters.hl7v2.reverse.resources import bundle, order, patient
 from tests.unit.adapters.memory_events import MemoryEvents
-from tests.unit.adapters.parts import received, runtime
+from tests.unit.adapters.parts import SITE_KEY, eventually, in_memory, received, runtime
 
 FHIR = "application/fhir+json"
 ORDER = json.dumps(bundle(patient(), order())).encode()
@@ -29,9 +31,11 @@ def config(**more: Any) -> FromFhirConfig:
     return FromFhirConfig.model_validate({**settings, **more})
 
 
-async def started(folder: Path, **more: Any) -> tuple[FromFhir, MemoryEvents]:
+async def started(
+    folder: Path, *, broker: MemoryBroker | None = None, **more: Any
+) -> tuple[FromFhir, MemoryEvents]:
     events = MemoryEvents()
-    view = FromFhir(config(**more), runtime(events, folder))
+    view = FromFhir(config(**more), runtime(events, folder, records=in_memory(broker)))
     await view.start()
     return view, events
 
@@ -82,6 +86,36 @@ async def test_it_says_by_which_tables_it_writes(tmp_path: Path) -> None:
     assert view.health().condition is Condition.HEALTHY
     await view.stop()
     assert view.health().condition is Condition.STOPPED
+
+
+async def test_tables_are_changed_while_events_pass(tmp_path: Path) -> None:
+    broker = MemoryBroker()
+    view, events = await started(tmp_path, broker=broker)
+    await view.view(received(ORDER, type=FHIR))
+    transport = await broker.connect(name="engineer")
+    shelf = Shelf(await transport.key_value(BUCKET), SITE_KEY)
+    table = b"segment: Patient[PID]\nrules:\n  - {id: site-nation, const: BE, to: PID-28.1}\n"
+    layer = Shelved(files={"segments/pid.yaml": table}, author="engineer", reason="", at_ms=1)
+    before = view.health().detail
+    revision = await shelf.write("to-lab", layer)
+    await eventually(lambda: view.health().detail != before, what="the new tables")
+    await view.view(received(ORDER, type=FHIR))
+    old, new = (Message.parse(event.body) for event in events.events)
+    assert (old.get("PID-28.1"), new.get("PID-28.1")) == ("", "BE")
+    assert old.get("MSH-10") != new.get("MSH-10")
+    broken = Shelved(
+        files={"segments/pid.yaml": table.replace(b"PID-28", b"PV1-28")},
+        author="engineer", reason="", at_ms=2, revision=revision,
+    )  # fmt: skip
+    await shelf.write("to-lab", broken)
+    await eventually(
+        lambda: view.health().condition is Condition.DEGRADED, what="the trouble in health"
+    )
+    assert "PV1-28" in view.health().detail
+    await view.view(received(ORDER, type=FHIR))
+    assert Message.parse(events.events[-1].body).get("PID-28.1") == "BE"
+    await view.stop()
+    await transport.close()
 
 
 async def test_a_wrong_layer_stops_the_start(tmp_path: Path) -> None:
