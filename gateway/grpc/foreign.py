@@ -9,8 +9,8 @@ from typing import Final
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # ships no types
-from grpc_reflection.v1alpha import reflection_pb2  # type: ignore[import-untyped]  # ships no types
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from gateway.grpc.status import Status, invalid
 

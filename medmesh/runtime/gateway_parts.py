@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.oauth import ACCESS
 from gateway.http.v1 import API
+from gateway.oauth import ACCESS
 from gateway.part import PartKind
 from schemas.gateway import GatewaySection
 

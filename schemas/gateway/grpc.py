@@ -42,7 +42,8 @@ class GrpcSection(Section):
         default=1024,
         ge=1,
         le=10_000,
-        description="Calls at a time on one connection; a client makes its further ones wait, or is refused (UNAVAILABLE).",
+        description="Calls at a time on one connection; a client makes its further ones wait, "
+        "or is refused (UNAVAILABLE).",
     )
     idle_timeout_s: float = Field(
         default=1800.0,

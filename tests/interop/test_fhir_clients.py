@@ -85,6 +85,7 @@ def smart_client(base: str) -> list[str]:
         smart = client.FHIRClient(settings={"app_id": "test", "api_base": f"{base}/"})
         assert smart.prepare()
         assert smart.ready
+        made: dict[str, Any] = {}
         for family in ("Synthetic", "Paged", "Paged", "Paged"):
             patient = Patient()
             patient.name = [HumanName({"family": family})]
