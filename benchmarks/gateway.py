@@ -45,7 +45,7 @@ from tests.ports import free_port
 
 BODY = b'{"ward":"icu","beds":12,"note":"nothing that anybody would read ......"}'
 REQUEST = "/v1/request/wards/echo"
-PUBLISH = "/v1/publish/evt.north.raw.notes"
+PUBLISH = "/v1/publish/evt.north.result.reported"
 CONNECTIONS = 32
 _CALLS = 64
 
