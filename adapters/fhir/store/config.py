@@ -8,16 +8,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from adapters.contract import AdapterConfig
-from adapters.fhir.settings import (
-    MIB,
-    Release,
-    ResourceName,
-    Retry,
-    Secret,
-    Section,
-    SubjectPattern,
-    Validation,
-)
+from adapters.fhir.peers import Retry, Secret
+from adapters.fhir.settings import MIB, Release, ResourceName, Section, SubjectPattern, Validation
 from adapters.fhir.store.checking import resource_types
 from adapters.fhir.store.limits import Limits
 from schemas.fhir.release import Release as FhirRelease

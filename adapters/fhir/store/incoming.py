@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from adapters.fhir.convert import CONTENT_TYPE
@@ -11,7 +12,7 @@ from adapters.fhir.store.engine import Unit, Work
 from adapters.fhir.store.holdings import Store
 from adapters.fhir.store.permits import Permit
 from adapters.fhir.store.refusals import Refusal, invalid
-from adapters.fhir.store.steps import Step, read_transaction
+from adapters.fhir.store.steps import Step, Transaction, read_transaction
 from adapters.fhir.store.transacting import Read, Transactor
 from bus.events.protocol import Outcome, Receipt, ReceivedEvent, Rejected
 from bus.transactions.inbox import Inbox
@@ -79,11 +80,15 @@ class Incoming:
             transaction = read_transaction(
                 body, permit=self._permit, base="", max_entries=limit, is_view=True
             )
-            for step in transaction.steps:
-                self._store.check_type(step.resource_type)
-            await self._transactor.run(unit, transaction)
+            await self._transactor.run(unit, self._own_part(transaction))
 
         return work
+
+    def _own_part(self, transaction: Transaction) -> Transaction:
+        """Without what the store does not own: a view holds all that its message says."""
+        own = [one for one in transaction.steps if one.resource_type in self._store.types]
+        foreign = [one for one in transaction.steps if one.resource_type not in self._store.types]
+        return replace(transaction, steps=own, foreign=tuple(foreign))
 
     def _one(self, body: bytes) -> Work[None]:
         prepared = self._store.prepare(body, "", "")

@@ -127,7 +127,9 @@ def _numeric(text: str, code: str) -> Condition:
     bounds = bounds_of(shown, code)
     match prefix:
         case Prefix.EQ:
-            return Condition("(t.low >= ? and t.high < ?)", (bounds.low, bounds.high))
+            return Condition(
+                "(t.low >= ? and t.low < ? and t.high < ?)", (bounds.low, bounds.high, bounds.high)
+            )
         case Prefix.NE:
             return Condition("(t.low < ? or t.high >= ?)", (bounds.low, bounds.high))
         case Prefix.AP:
@@ -141,7 +143,8 @@ def _compared(prefix: Prefix, low: str, high: str, first: float, last: float) ->
     """How a row's span lies to the span of a value (FHIR R4 §3.1.1.4.6)."""
     match prefix:
         case Prefix.EQ:
-            return Condition(f"({low} >= ? and {high} <= ?)", (first, last))
+            # no row begins behind its end: said twice, the index knows where to stop
+            return Condition(f"({low} >= ? and {low} <= ? and {high} <= ?)", (first, last, last))
         case Prefix.NE:
             return Condition(f"({low} < ? or {high} > ?)", (first, last))
         case Prefix.GT:

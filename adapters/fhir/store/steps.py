@@ -73,6 +73,8 @@ class Transaction:
     is_view: bool = False
     """Made from a message: its ids are proposals, and what it refers to need not be here."""
     shows_resources: bool = False
+    foreign: tuple[Step, ...] = ()
+    """Entries of types that are not held here: not worked, but referred to."""
 
 
 def read_transaction(

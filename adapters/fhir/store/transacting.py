@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -59,7 +59,7 @@ class Transactor:
         """The transaction-response. Raises `Refusal` that names the entry: nothing of it is kept then."""
         results: dict[int, bytes] = {}
         ordered = sorted(transaction.steps, key=lambda one: PHASES[one.method])
-        known: dict[str, str] = {}
+        known = _elsewhere(transaction.foreign)
         for step in ordered:
             if step.method == "DELETE":
                 results[step.place] = await self._told(unit, transaction, step)
@@ -85,7 +85,7 @@ class Transactor:
         )
 
     async def _settle(
-        self, unit: Unit, transaction: Transaction, step: Step, known: dict[str, str]
+        self, unit: Unit, transaction: Transaction, step: Step, known: dict[str, bytes]
     ) -> None:
         """Decide under which id a resource is kept, before anything refers to it."""
         order = self._order(transaction, step)
@@ -101,7 +101,7 @@ class Transactor:
                 step.id = _own_id(step.body) or self.changer.repository.new_id()
         if step.id:
             for name in _names(step.full_url):
-                known[name] = f"{step.resource_type}/{step.id}"
+                known[name] = reference_member(f"{step.resource_type}/{step.id}")
 
     async def _created_id(self, unit: Unit, order: Order, step: Step) -> str:
         if not step.if_none_exist:
@@ -115,13 +115,13 @@ class Transactor:
         return self.changer.repository.new_id()
 
     async def _rewritten(
-        self, unit: Unit, transaction: Transaction, step: Step, known: dict[str, str]
+        self, unit: Unit, transaction: Transaction, step: Step, known: dict[str, bytes]
     ) -> bytes:
         """The resource with its references resolved: to entries of the bundle, and by conditions."""
         members: dict[str, bytes] = {}
         for text in references_in(step.body):
             if text in known:
-                members[text] = reference_member(known[text])
+                members[text] = known[text]
             elif "?" in text and is_resource_type(text.partition("?")[0]):
                 members[text] = await self._resolved(unit, transaction, text)
         return replaced(step.body, members.get) if members else step.body
@@ -134,8 +134,7 @@ class Transactor:
         if len(found) == 1:
             return reference_member(f"{kind}/{found[0].id}")
         if transaction.is_view and len(pairs) == 1 and pairs[0][0] == "identifier":
-            parts = [unescaped(part) for part in split(pairs[0][1], "|")]
-            return identifier_member(*(parts if len(parts) == _TOKEN_PARTS else ("", parts[-1])))
+            return _logical(pairs[0][1])
         raise Refusal(
             412,
             "multiple-matches" if found else "not-found",
@@ -182,6 +181,25 @@ class Transactor:
             permit=transaction.permit,
             base=transaction.base,
         )
+
+
+def _elsewhere(foreign: Sequence[Step]) -> dict[str, bytes]:
+    """How to refer to entries that are not held here: by their id, or by the identifier that they are found by."""
+    known: dict[str, bytes] = {}
+    for step in foreign:
+        condition = dict(step.pairs or step.if_none_exist)
+        for name in _names(step.full_url):
+            if step.id:
+                known[name] = reference_member(f"{step.resource_type}/{step.id}")
+            elif "identifier" in condition:
+                known[name] = _logical(condition["identifier"])
+    return known
+
+
+def _logical(token: str) -> bytes:
+    """A reference by an identifier, from how a search names it."""
+    parts = [unescaped(part) for part in split(token, "|")]
+    return identifier_member(*(parts if len(parts) == _TOKEN_PARTS else ("", parts[-1])))
 
 
 async def _named(step: Step, work: Awaitable[T]) -> T:

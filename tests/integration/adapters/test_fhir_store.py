@@ -131,6 +131,16 @@ async def test_views_keep_what_they_do_not_know_as_a_logical_reference(tmp_path:
         assert await store.ids("Observation", ("subject:identifier", "urn:mrn|7")) == ["o"]
 
 
+async def test_store_of_some_types_takes_its_part_of_a_view(tmp_path: Path) -> None:
+    events = MemoryEvents(service="views")
+    async with ward(tmp_path, events=events, subscribe=VIEWS, types=["Observation"]) as store:
+        await viewed(tmp_path, events, (ORU, "ORU^R01"))
+        assert not events.dead_letters
+        (seen,) = await store.ids("Observation")
+        subject = parsed(await store.read(f"Observation/{seen}"))["subject"]
+        assert subject.get("reference", "").startswith("Patient/") or subject["identifier"]
+
+
 async def test_own_events_are_passed_over(tmp_path: Path) -> None:
     events = MemoryEvents(service="store")
     async with ward(tmp_path, events=events, subscribe=VIEWS) as store:
