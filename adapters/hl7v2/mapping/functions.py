@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.hl7v2.mapping import times
+from adapters.hl7v2.mapping import spans, times
 from adapters.hl7v2.mapping.frames import Frame, Parts, leaf, spot
 from adapters.hl7v2.mapping.numbers import DecimalText
 from adapters.hl7v2.mapping.protocol import Json
+from adapters.hl7v2.mapping.texts import text_attachment
 
 _SPACES: Final = re.compile(r"\s+")
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
@@ -318,6 +319,12 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "range_low": Function(_of("decimal"), text=_bound(1)),
     "range_high": Function(_of("decimal"), text=_bound(2)),
     "reference_url": Function(_URIS, value=reference_url),
+    "minutes": Function(_of("positiveInt", "unsignedInt", "integer"), value=spans.minutes),
+    "start_offset": Function(_of("instant", "dateTime"), value=spans.start_offset),
+    "end_of_service": Function(_of("instant", "dateTime"), value=spans.end_of_service),
+    "end_of_appointment": Function(_of("instant", "dateTime"), value=spans.end_of_appointment),
+    "unknown_end": Function(_of("code"), value=spans.unknown_end),
+    "text_attachment": Function(_of("Attachment"), value=text_attachment, takes_all=True),
 }
 CODED: Final = frozenset({"Coding", "CodeableConcept"})
 """Made of a text by the code tables: `coding.py`."""

@@ -83,6 +83,15 @@ def date_time(text: str, frame: Frame) -> str:
     return f"{_day(found)}T{_time(found)}{zone}"
 
 
+def has_moment(text: str, frame: Frame) -> bool:
+    """Whether a text is a date with a time of day whose zone it, or the link, says."""
+    try:
+        found = _found(text)
+    except ValueError:
+        return False
+    return bool(found[_MINUTE] and _zone(found, frame))
+
+
 def instant(text: str, frame: Frame) -> str | None:
     """An instant; None and an issue when the time or its zone is missing."""
     found = _found(text)
@@ -141,4 +150,4 @@ def _offset(hours: str, minutes: str) -> str:
     return f"{hours}:{minutes}"
 
 
-__all__ = ["date", "date_time", "instant", "time"]
+__all__ = ["date", "date_time", "has_moment", "instant", "time"]
