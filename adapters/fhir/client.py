@@ -26,7 +26,7 @@ from adapters.fhir.errors import (
 )
 from adapters.fhir.gate import ServerGate
 from adapters.fhir.link import FHIR_JSON, Link, Request
-from adapters.fhir.settings import ServerFault
+from adapters.fhir.peers import ServerFault
 from adapters.fhir.validation import Validator, summary
 from adapters.fhir.verdict import check
 from bus.events.protocol import (

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from adapters.contract import AdapterConfig
 from adapters.fhir.codec.interactions import Interaction, Unrepeatable
+from adapters.fhir.peers import Retry, Server, ServerFault, ServerTls, Token
 from adapters.fhir.settings import (
     MIB,
     AckLevel,
@@ -18,12 +19,7 @@ from adapters.fhir.settings import (
     FhirPath,
     Release,
     ResourceName,
-    Retry,
-    Server,
-    ServerFault,
-    ServerTls,
     SubjectPatterns,
-    Token,
     Validation,
     WebAddress,
     is_loopback,

@@ -11,8 +11,8 @@ from urllib.parse import quote_plus
 import msgspec
 
 from adapters.fhir.codec.answers import Answer
+from adapters.fhir.peers import Authentication, Method
 from adapters.fhir.secrets import read_secrets
-from adapters.fhir.settings import Authentication, Method
 from schemas.clock import Clock
 from schemas.errors import ConfigurationError, Unavailable
 

@@ -18,7 +18,7 @@ from adapters.fhir.convert import Intent, to_event
 from adapters.fhir.judge import Finding
 from adapters.fhir.settings import Bundles, split_event
 from adapters.fhir.validation import ValidationFailed, Validator
-from bus.envelope.types import ContentTooLarge
+from bus.envelope.types import ContentTooLarge, NobodyMayRead
 from bus.transport.protocol import PayloadTooLarge
 from schemas.errors import MeshError
 from schemas.registry.errors import SchemaRefused
@@ -93,7 +93,7 @@ class Intake:
 
     async def _accept(self, body: bytes, wanted_type: str, wanted_id: str) -> Reply:
         if not body.strip():
-            return await self._nudged()
+            return await self._empty(wanted_type)
         head = read_head(body)
         if wanted_type not in ("", head.resource_type) or wanted_id not in ("", head.id):
             text = "the address names another resource than the body"
@@ -116,19 +116,25 @@ class Intake:
         if notification.is_complete and self._config.bundles is Bundles.ENTRIES:
             return await self._take(list(notification.resources))
         if not notification.is_complete and self._fetch is not None:
-            return await self._nudged()
+            return await self._nudged(self._fetch)
         return await self._take([body])
 
-    async def _nudged(self) -> Reply:
-        """A notification without content: the source is asked what changed, and only then is it answered."""
-        if self._fetch is None:
+    async def _empty(self, wanted_type: str) -> Reply:
+        """Nothing was sent: a notification where the source can be asked what changed, elsewhere a mistake."""
+        if self._fetch is not None and not wanted_type:
+            return await self._nudged(self._fetch)
+        if wanted_type:
+            text = f"the body is empty: send the {wanted_type} as application/fhir+json"
+        else:
             text = (
-                "a notification without content needs [adapter.source] and subscribe_to here; or let the "
-                "subscription send its payload as application/fhir+json"
+                "the body is empty: send a resource or a bundle as application/fhir+json; a notification without "
+                "content needs [adapter.source] and subscribe_to at this receiver"
             )
-            return self._refused(HTTPStatus.BAD_REQUEST, "required", text, "no_content")
-        fetched = await self._fetch()
-        return _accepted(f"{fetched} resources fetched and stored")
+        return self._refused(HTTPStatus.BAD_REQUEST, "required", text, "no_content")
+
+    async def _nudged(self, fetch: Fetch) -> Reply:
+        """The source is asked what changed, and only then is its notification answered."""
+        return _accepted(f"{await fetch()} resources fetched and stored")
 
     async def _take(self, bodies: list[bytes]) -> Reply:
         for body in bodies:
@@ -181,10 +187,23 @@ class Intake:
         if isinstance(error, SchemaRefused):  # the text names the binding and types, nothing else
             text = f"not stored: {error}"
             return self._refused(HTTPStatus.UNPROCESSABLE_ENTITY, "not-supported", text, error.code)
+        if isinstance(error, NobodyMayRead):
+            return self._unread(error)
         self.trouble = f"cannot store: {error.code}"
         self._count("resource_refused", error.code)
         text = f"not confirmed: {error.code}; it may be stored already, and sending it again unchanged is safe"
         return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "transient", text, retry_after_s=_LATER_S)
+
+    def _unread(self, error: NobodyMayRead) -> Reply:
+        """No service subscribes: sending it again helps nobody until an operator has acted, so it is no 503."""
+        event = self._config.event
+        others = "".join(f", {one}" for one in dict.fromkeys(self._config.event_by_type.values()))
+        self.trouble = f"{error.code}: no adapter subscribes to what becomes of the last resource ({event}{others})"
+        text = (
+            f"not stored: at this site no service may read such a resource (events {event}{others}). Sending it again "
+            "does not help; its operator has to let an adapter subscribe, or change event or event_by_type"
+        )
+        return self._refused(HTTPStatus.UNPROCESSABLE_ENTITY, "not-supported", text, error.code)
 
     def _count(self, name: str, reason: str) -> None:
         self._runtime.counters.add(name, who=self._config.name, reason=reason)

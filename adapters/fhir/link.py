@@ -14,7 +14,7 @@ import httpx
 from adapters.fhir.codec.answers import Answer
 from adapters.fhir.credentials import Credentials
 from adapters.fhir.errors import AnswerTooLarge, NoAnswer, NotSent
-from adapters.fhir.settings import Server
+from adapters.fhir.peers import Server
 from adapters.fhir.tls import client_context
 from bus.flow.rates import TokenBucket
 from bus.trust import tls as trusted

@@ -20,7 +20,7 @@ from adapters.fhir.codec.partial import (
 )
 from adapters.fhir.errors import ForeignLink, NotFound, TooManyPages, UnreadableAnswer
 from adapters.fhir.link import FHIR_JSON, Link, Request
-from adapters.fhir.settings import Server
+from adapters.fhir.peers import Server
 from adapters.fhir.verdict import check, readable
 from bus.telemetry.counters import Counters
 from schemas.clock import Clock

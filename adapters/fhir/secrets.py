@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from adapters.fhir.settings import Secret
+from adapters.fhir.peers import Secret
 from schemas.errors import ConfigurationError
 
 _MAX_BYTES: Final = 64 * 1024

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from adapters.fhir.codec.partial import is_resource_type
-from bus.events.protocol import RetryPolicy
 from schemas import subjects
 from schemas.fhirpath import compile_path
+from schemas.fhirpath.types import FHIR_TYPES, is_a
 from schemas.subjects import Domain
 
 MIB: Final = 1024 * 1024
@@ -22,6 +21,14 @@ _ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^:\s\[\]]*):(?P<
 _MAX_PORT: Final = 65535
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _EVENT_PARTS: Final = 2
+_RESOURCES: Final = tuple(
+    sorted(
+        name
+        for name in FHIR_TYPES
+        if is_a(name, "Resource") and name not in ("Resource", "DomainResource")
+    )
+)
+"""Of every release that medmesh knows."""
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -74,8 +81,10 @@ def _web_address(text: str) -> str:
 
 
 def _resource(text: str) -> str:
-    if not is_resource_type(text):
-        raise ValueError(f"{text!r} is no name of a FHIR resource")
+    if text not in _RESOURCES:
+        close = difflib.get_close_matches(text, _RESOURCES, n=1, cutoff=0.6)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        raise ValueError(f"{text!r} is no type of FHIR resource{hint}")
     return text
 
 
@@ -108,14 +117,6 @@ class AckLevel(StrEnum):
     REPLICATED = "replicated"
 
 
-class Method(StrEnum):
-    """How medmesh shows a server who it is."""
-
-    BEARER = "bearer"
-    BASIC = "basic"
-    CLIENT_CREDENTIALS = "client-credentials"
-
-
 class Release(StrEnum):
     """The release of FHIR that a system speaks."""
 
@@ -132,164 +133,10 @@ class ValidationMode(StrEnum):
     ON = "on"
 
 
-class ServerFault(StrEnum):
-    """What an answer 500 leads to."""
-
-    WAIT = "wait"
-    RETRY = "retry"
-
-
 class Section(BaseModel):
     """A table inside an adapter's section: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerTls(Section):
-    """TLS of a listener."""
-
-    cert: Path = Field(description="PEM file with the certificate and its chain.")
-    key: Path = Field(description="PEM file with the private key.")
-    client_ca: Path | None = Field(
-        default=None,
-        description="PEM file with the authority of the senders: given, a sender must show a certificate (mutual TLS).",
-    )
-    handshake_timeout_s: float = Field(
-        default=10.0, gt=0, le=300, description="A peer that has not shaken hands by then is cut."
-    )
-
-
-class ClientTls(Section):
-    """TLS to a server; without this table the system's authorities are trusted."""
-
-    ca: Path | None = Field(
-        default=None,
-        description="PEM file with the authority of the server; without it the system's.",
-    )
-    cert: Path | None = Field(default=None, description="Own certificate, for mutual TLS.")
-    key: Path | None = Field(default=None, description="Own private key, for mutual TLS.")
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key belong together: give both for mutual TLS, or neither")
-        return self
-
-
-class Secret(Section):
-    """Where a secret lies: in the environment or in a file, never in mesh.toml."""
-
-    secret_env: str = Field(
-        default="", description="Variable of the environment that holds the secret."
-    )
-    secret_file: Path | None = Field(
-        default=None,
-        description="File that holds the secret; read again when the other side refuses it, so it can be replaced.",
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if bool(self.secret_env) == (self.secret_file is not None):
-            raise ValueError("give secret_env or secret_file, one of them")
-        return self
-
-
-class Authentication(Secret):
-    """How medmesh shows the server who it is."""
-
-    method: Method = Field(
-        description="bearer: the secret is the token. basic: the secret is the password of user. "
-        "client-credentials: tokens come from token_url (OAuth 2.0, RFC 6749 §4.4)."
-    )
-    user: str = Field(default="", description="User (basic) or client id (client-credentials).")
-    token_url: WebAddress | None = Field(
-        default=None, description="Address of the authorisation server's token endpoint."
-    )
-    scope: str = Field(default="", description="Scopes to ask for, e.g. system/Patient.write.")
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.method is not Method.BEARER and not self.user:
-            raise ValueError(f'method = "{self.method.value}" needs user')
-        if (self.method is Method.CLIENT_CREDENTIALS) != (self.token_url is not None):
-            raise ValueError(
-                'token_url belongs to method = "client-credentials", and is needed there'
-            )
-        return self
-
-
-class Server(Section):
-    """A FHIR server and how it is asked."""
-
-    base: WebAddress = Field(
-        description="Base address of the server, e.g. https://fhir.example/r4."
-    )
-    auth: Authentication | None = Field(
-        default=None, description="How medmesh shows the server who it is."
-    )
-    tls: ClientTls | None = Field(default=None, description="TLS to the server.")
-    connect_timeout_s: float = Field(
-        default=10.0,
-        gt=0,
-        description="A server that does not accept by then is away; TLS included.",
-    )
-    request_timeout_s: float = Field(
-        default=60.0,
-        gt=0,
-        description="A request whose answer is not complete by then is given up, and sent again where that is safe.",
-    )
-    requests_per_second: float = Field(
-        default=0.0, ge=0, description="Requests that are sent a second at most; 0 does not limit."
-    )
-    max_answer_bytes: int = Field(
-        default=16 * MIB,
-        ge=1024,
-        le=512 * MIB,
-        description="Longest answer that is read; bounds memory together with the requests under way.",
-    )
-    longest_retry_after_s: float = Field(
-        default=300.0,
-        gt=0,
-        description="Longest pause that a server's Retry-After may ask for; a longer one is cut to it.",
-    )
-
-    @model_validator(mode="after")
-    def _secrets_are_covered(self) -> Self:
-        if self.auth is None:
-            return self
-        for address in (self.base, self.auth.token_url or self.base):
-            parts = urlsplit(address)
-            if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-                raise ValueError(
-                    f"{address} would carry the secret of [adapter.auth] in clear: use https"
-                )
-        return self
-
-
-class Retry(Section):
-    """How a resource that the server refuses for now is tried again."""
-
-    max_attempts: int = Field(
-        default=8,
-        ge=0,
-        description="Refusals before an event becomes a dead letter; 0 never gives up and holds its lane.",
-    )
-    first_delay_s: float = Field(
-        default=0.5, gt=0, description="Pause before the second attempt; it doubles."
-    )
-    longest_delay_s: float = Field(
-        default=30.0,
-        gt=0,
-        description="Longest pause, also between looks for a server that is away.",
-    )
-
-    def policy(self) -> RetryPolicy:
-        """Return the bus's own value."""
-        return RetryPolicy(
-            max_attempts=self.max_attempts,
-            first_delay_s=self.first_delay_s,
-            longest_delay_s=self.longest_delay_s,
-        )
 
 
 class Validation(Section):
@@ -320,16 +167,6 @@ class Validation(Section):
     )
 
 
-class Token(Secret):
-    """What a sender must show."""
-
-    header: str = Field(
-        default="authorization",
-        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$",
-        description="Header that carries it; authorization takes `Bearer <secret>`, another one the bare secret.",
-    )
-
-
 class Bundles(StrEnum):
     """What a notification with resources becomes."""
 
@@ -341,24 +178,15 @@ __all__ = [
     "MIB",
     "AckLevel",
     "Address",
-    "Authentication",
     "Bundles",
     "Cidr",
-    "ClientTls",
     "EventName",
     "FhirPath",
-    "Method",
     "Release",
     "ResourceName",
-    "Retry",
-    "Secret",
     "Section",
-    "Server",
-    "ServerFault",
-    "ServerTls",
     "SubjectPattern",
     "SubjectPatterns",
-    "Token",
     "Validation",
     "ValidationMode",
     "WebAddress",

@@ -16,9 +16,9 @@ import orjson
 from adapters.contract import AdapterRuntime
 from adapters.fhir.config import ReceiverConfig
 from adapters.fhir.errors import Gone, NotFound, UnreadableAnswer
+from adapters.fhir.peers import Server
 from adapters.fhir.rest import FhirClient
 from adapters.fhir.secrets import read_secrets
-from adapters.fhir.settings import Server
 from bus.flow.backoff import backoff_s
 from bus.telemetry.log import logger
 from schemas.errors import MeshError, Unavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
-from adapters.fhir.settings import ClientTls, ServerTls
+from adapters.fhir.peers import ClientTls, ServerTls
 from bus.trust import tls
 from schemas.errors import ConfigurationError
 

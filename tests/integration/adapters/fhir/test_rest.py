@@ -24,7 +24,7 @@ from adapters.fhir.errors import (
     TooManyPages,
     UnreadableAnswer,
 )
-from adapters.fhir.settings import ClientTls, Server
+from adapters.fhir.peers import ClientTls, Server
 from bus.clock import SystemClock
 from schemas.errors import Closed, ConfigurationError, Unavailable
 from tests.integration.adapters.fhir.kit import SYSTEM, bundle, observation, patient
@@ -166,7 +166,7 @@ async def test_ids_cannot_leave_their_place(fhir: FhirClient, server: FhirServer
 
 
 async def test_tls_verifies_both_ends(tmp_path: Path) -> None:
-    from adapters.fhir.settings import ServerTls
+    from adapters.fhir.peers import ServerTls
     from adapters.fhir.tls import server_context
 
     authority, stranger = TestAuthority(tmp_path), TestAuthority(tmp_path, "stranger")
