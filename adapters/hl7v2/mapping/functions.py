@@ -17,7 +17,7 @@ from adapters.hl7v2.mapping import spans, times
 from adapters.hl7v2.mapping.frames import Frame, Parts, leaf, spot
 from adapters.hl7v2.mapping.numbers import DecimalText
 from adapters.hl7v2.mapping.protocol import Json
-from adapters.hl7v2.mapping.texts import text_attachment
+from adapters.hl7v2.mapping.texts import document_text, text_attachment
 
 _SPACES: Final = re.compile(r"\s+")
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
@@ -324,6 +324,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "end_of_service": Function(_of("instant", "dateTime"), value=spans.end_of_service),
     "end_of_appointment": Function(_of("instant", "dateTime"), value=spans.end_of_appointment),
     "unknown_end": Function(_of("code"), value=spans.unknown_end),
+    "document_text": Function(_of("Attachment"), value=document_text),
     "text_attachment": Function(_of("Attachment"), value=text_attachment, takes_all=True),
 }
 CODED: Final = frozenset({"Coding", "CodeableConcept"})

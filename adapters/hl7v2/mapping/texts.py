@@ -1,4 +1,4 @@
-"""Documents that come as text: the lines of a field, or of several OBX, as the bytes of an attachment."""
+"""Documents that come as text: the lines of a field, or of a document's OBX, as the bytes of an attachment."""
 
 from __future__ import annotations
 
@@ -7,62 +7,70 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
-from adapters.hl7v2.codec.message import Component
-from adapters.hl7v2.mapping.frames import Frame, View, leaf, spot
+from adapters.hl7v2.mapping.frames import Frame, Parts, View, leaf, spot
 from adapters.hl7v2.mapping.protocol import Json
 from schemas.errors import MeshError
 
 _TYPE: Final = 2
 _CODE: Final = 3
+_VALUE: Final = 5
 _TEXTS: Final = ("TX", "FT")
 CONTENT_TYPE: Final = "text/plain; charset=utf-8"
+"""What the message's text becomes: its formatting is resolved, its bytes are UTF-8 whatever the message's were."""
 
 
 def text_attachment(frame: Frame) -> Json:
-    """The text of a field as an attachment: its repetitions are lines, its bytes UTF-8 whatever the message's are.
+    """The text of a field as an attachment: its repetitions are lines."""
+    return _attachment(_lines(frame.view, frame.field))
 
-    Of an OBX-5 the text goes on in the OBX of texts that follow with the same OBX-3: they are lines of one text, and
-    give none of their own.
+
+def document_text(frame: Frame) -> Json:
+    """The text that follows a TXA in OBX of type TX and FT, as one attachment.
+
+    Each OBX-5, and each repetition of it, is a line. Where the OBX have different OBX-3 each change of it is a section,
+    with the name of OBX-3 as its heading.
     """
-    views = list(_run(frame)) if frame.view.name == "OBX" else [frame.view]
-    shown = [line for view in views for line in _lines(view, frame.field)]
-    text = "\n".join(shown).strip("\r\n")
+    views = list(_texts(frame))
+    names = [view.repetitions(_CODE) for view in views]
+    has_sections = any(name != names[0] for name in names)
+    shown: list[str] = []
+    for at, view in enumerate(views):
+        if has_sections and (at == 0 or names[at] != names[at - 1]):
+            shown += [*([""] if at else []), *_heading(view)]
+        shown += _lines(view, _VALUE)
+    return _attachment(shown)
+
+
+def _attachment(lines: list[str]) -> Json:
+    text = "\n".join(lines).strip("\r\n")
     if not text:
         return None
-    return {
-        "contentType": CONTENT_TYPE,
-        "data": base64.b64encode(text.encode("utf-8", "replace")).decode("ascii"),
-    }
+    data = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+    return {"contentType": CONTENT_TYPE, "data": data}
 
 
-def _run(frame: Frame) -> Iterator[View]:
-    """The OBX whose lines are one text with this one; nothing when an earlier one has them all."""
-    env, view = frame.env, frame.view
-    views, positions = env.views["OBX"], env.positions["OBX"]
-    at = bisect_right(positions, view.position) - 1
-    if at and _continues(frame, views[at - 1], view):
-        return
-    yield view
-    for following in views[at + 1 :]:
-        if not _continues(frame, view, following):
+def _texts(frame: Frame) -> Iterator[View]:
+    """The OBX of texts between the resource's TXA and the next one, in the TXA's group."""
+    env, anchor = frame.env, frame.entry.anchor
+    positions = env.positions.get("OBX", [])
+    documents = env.positions.get("TXA", [])
+    following = bisect_right(documents, anchor.position)
+    end = documents[following] if following < len(documents) else anchor.scope.last + 1
+    for at in range(bisect_right(positions, anchor.position), len(positions)):
+        if positions[at] >= end:
             return
-        yield following
-        view = following
+        view = env.views["OBX"][at]
+        if _first(view, _TYPE) in _TEXTS:
+            yield view
 
 
-def _continues(frame: Frame, before: View, after: View) -> bool:
-    """Whether an OBX goes on with the text of the one before it."""
-    return (
-        _first(before, _TYPE) in _TEXTS
-        and _first(after, _TYPE) in _TEXTS
-        and before.repetitions(_CODE) == after.repetitions(_CODE)
-        and not _has_between(frame.env.positions.get("TXA", []), before, after)
-    )
-
-
-def _has_between(positions: list[int], before: View, after: View) -> bool:
-    at = bisect_right(positions, before.position)
-    return at < len(positions) and positions[at] < after.position
+def _heading(view: View) -> Iterator[str]:
+    found = view.repetitions(_CODE)
+    for component in (2, 1):
+        if found and (text := leaf(found[0], component, 1)):
+            view.read.add(spot(_CODE, 1, component))
+            yield text
+            return
 
 
 def _first(view: View, field: int) -> str:
@@ -70,23 +78,27 @@ def _first(view: View, field: int) -> str:
     return leaf(found[0], 1, 1) if found else ""
 
 
-def _lines(view: View, field: int) -> Iterator[str]:
-    """A line for each repetition, an empty one too; spaces at its start are kept."""
+def _lines(view: View, field: int) -> list[str]:
+    """A line for each repetition, an empty one too; spaces at its start are kept. Texts have no components."""
     try:
-        every = view.env.message.parts(view.segment, field)
+        every: list[Parts] = view.env.message.parts(view.segment, field)
     except MeshError:
         every = view.repetitions(field)
-    separator = view.env.message.delimiters.component.decode("ascii")
-    for number, parts in enumerate(every or [[""]], 1):
+    every = every or [[""]]
+    marks = view.env.message.delimiters
+    separators = marks.component.decode("ascii"), marks.subcomponent.decode("ascii")
+    found = []
+    for number, parts in enumerate(every, 1):
         for component, part in enumerate(parts, 1):
             for subcomponent in range(1, 2 if isinstance(part, str) else len(part) + 1):
                 view.read.add(spot(field, number, component, subcomponent))
-        text = separator.join(map(_written, parts))
-        yield "" if text == '""' else text.rstrip()
+        text = _joined(parts, *separators)
+        found.append("" if text == '""' else text.rstrip())
+    return found
 
 
-def _written(part: Component) -> str:
-    return part if isinstance(part, str) else "&".join(part)
+def _joined(parts: Parts, outer: str, inner: str) -> str:
+    return outer.join(part if isinstance(part, str) else inner.join(part) for part in parts)
 
 
-__all__ = ["CONTENT_TYPE", "text_attachment"]
+__all__ = ["CONTENT_TYPE", "document_text", "text_attachment"]
