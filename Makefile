@@ -61,6 +61,7 @@ schemas: $(VENV)/dev.stamp
 	PYTHONPATH=. $(BIN)/python scripts/generate_structures.py --check
 	PYTHONPATH=. $(BIN)/python scripts/train_dictionaries.py --check
 	PYTHONPATH=. $(BIN)/python scripts/generate_fhir.py --check
+	PYTHONPATH=. $(BIN)/python scripts/generate_search.py --check
 	cd schemas/proto && ../../$(BIN)/buf lint && ../../$(BIN)/buf breaking --against baseline.binpb
 	cd schemas/fhir/proto && ../../../$(BIN)/buf lint && ../../../$(BIN)/buf breaking --against baseline.binpb.zst
 
