@@ -22,6 +22,7 @@ MAX_ENTRIES: Final = 1000
 """Of a posted Bundle."""
 _AT_A_TIME: Final = 8
 _NONE: Final = msgspec.Raw()
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 _PATCH: Final = "application/json-patch+json"
 
 Respond = Callable[[FhirRequest], Awaitable[FhirResponse]]
@@ -173,7 +174,7 @@ def _answer(request: FhirRequest, response: FhirResponse) -> bytes:
 
 
 def _status(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}"
+    return f"{status} {_PHRASES[status]}" if status in _PHRASES else str(status)
 
 
 def _bad(code: str, text: str) -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from gateway.fhir.facade import Facade
 from gateway.fhir.openapi import components, path_items
 from gateway.fhir.owners import MAJOR
 from gateway.fhir.reading import pairs_of
+from gateway.http.departure import Departure
 from gateway.http.request import Bounds, Request
 from gateway.part import Mount, PartKind
 from schemas.gateway import GatewaySection
@@ -27,6 +29,7 @@ PREFIX: Final = "/fhir/"
 _OPEN: Final = frozenset({("metadata",)})
 """What anyone may ask, as FHIR clients do before they log in."""
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_SAFE: Final = frozenset({"GET", "HEAD"})
 _PASSED: Final = (
     "accept", "content-type", "prefer", "if-match", "if-none-match", "if-none-exist", "if-modified-since",
 )  # fmt: skip
@@ -77,9 +80,10 @@ class FhirPart:
         steps = tuple(step for step in path if step)
         client = await self._client(request, steps)
         try:
-            response = await self._facade.respond(
-                await self._read(request, client, release, steps, scope)
-            )
+            wanted = await self._read(request, client, release, steps, scope)
+            # A search that nobody waits for any more is given up; a change goes on, so that its record tells its end.
+            with Departure(receive) if wanted.method in _SAFE else nullcontext():
+                response = await self._facade.respond(wanted)
         except Refusal as refusal:
             response = refusal.response()
         await _send(send, request.method, response)
