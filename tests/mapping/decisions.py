@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from tests.mapping.facts import Fact, Facts
+from tests.mapping.facts import Fact, Facts, Mark
 from tests.shared_data import ROOT
 
 PAGE: Final = ROOT / "docs" / "mapping-decisions.md"
 _ROW: Final = re.compile(r"\|\s*(\w+)\s*\|\s*`([^`]+)`\s*\|\s*([^|]+?)\s*\|\s*([^|]+?)\s*\|\s*\Z")
+
+
+_SCOPE: Final = re.compile(r" in ((?:[A-Z]{3}(?:, )?)+)\Z")
+_MARK: Final = re.compile(r"([A-Za-z.]+)\[([^\]]+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,8 @@ class Decision:
 
     oracle: str
     fact: str
-    """A path, `*` for any text within an element, `path = value` for one value of it."""
+    """A path, `*` for any text within an element, `path = value` for one value of it, `part[mark].*` for what is in
+    parts that bear a mark (`facts.Mark`), and ` in MDM, OML` behind it for messages of these types alone."""
     official: str
     """The official row that decides: table and sort order."""
     why: str
@@ -30,10 +35,25 @@ class Decision:
         """Whether the fact is one of those that this decision sets aside."""
         return _pattern(self.fact).match(f"{fact[0]} = {fact[1]}") is not None
 
+    def is_about(self, message_type: str) -> bool:
+        """Whether it holds for messages of a type."""
+        types = _scoped(self.fact)[1]
+        return not types or message_type in types
+
+    @property
+    def kind(self) -> str:
+        """The resource type, or `*`."""
+        return re.split(r"[.\[]", self.fact, maxsplit=1)[0]
+
+
+def _scoped(fact: str) -> tuple[str, tuple[str, ...]]:
+    found = _SCOPE.search(fact)
+    return (fact[: found.start()], tuple(found[1].split(", "))) if found else (fact, ())
+
 
 @lru_cache(maxsize=1024)
 def _pattern(fact: str) -> re.Pattern[str]:
-    path, _, value = fact.partition(" = ")
+    path, _, value = _scoped(fact)[0].partition(" = ")
     wild = re.escape(path).replace(r"\*", "[^=]*")
     return re.compile(rf"{wild} = {re.escape(value) if value else '.*'}\Z", re.DOTALL)
 
@@ -44,13 +64,19 @@ def decisions(oracle: str) -> list[Decision]:
     return [Decision(*row.groups()) for row in rows if row and row[1] == oracle]
 
 
-def set_aside(facts: Facts, made: list[Decision]) -> tuple[Facts, int]:
+def marks(oracle: str) -> tuple[Mark, ...]:
+    """The marks that the decisions about one oracle name."""
+    found = (_MARK.match(one.fact) for one in decisions(oracle))
+    return tuple({Mark(one[1], one[2]): None for one in found if one})
+
+
+def set_aside(facts: Facts, made: list[Decision], message_type: str = "") -> tuple[Facts, int]:
     """The facts that no decision covers, and how many were covered."""
     kept: Facts = {}
     covered = 0
     for kind, counted in facts.items():
         rest: Counter[Fact] = Counter()
-        relevant = [one for one in made if one.fact.split(".")[0] in (kind, "*")]
+        relevant = [one for one in made if one.kind in (kind, "*") and one.is_about(message_type)]
         for fact, count in counted.items():
             if any(one.covers(fact) for one in relevant):
                 covered += count
@@ -61,4 +87,4 @@ def set_aside(facts: Facts, made: list[Decision]) -> tuple[Facts, int]:
     return kept, covered
 
 
-__all__ = ["PAGE", "Decision", "decisions", "set_aside"]
+__all__ = ["PAGE", "Decision", "decisions", "marks", "set_aside"]

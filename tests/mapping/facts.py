@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.mapping.values import Said, is_date, normal
@@ -13,6 +14,20 @@ Fact = tuple[str, str]
 """`(path without indices, normalised value)`; the path starts with the resource type."""
 Facts = dict[str, Counter[Fact]]
 """Facts by resource type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A part of a resource that a decision tells from others at the same path: its facts stand at `path[test]`."""
+
+    path: str
+    test: str
+    """Texts joined by commas: `identifier` (has it), `!result` (has none), `type.coding.code=FILL`."""
+
+    def holds(self, part: Mapping[str, Any]) -> bool:
+        """Whether a part bears the mark."""
+        return all(_passes(part, one) for one in self.test.split(","))
+
 
 SHARED_TYPES: Final = frozenset(
     {
@@ -49,10 +64,16 @@ _FREE_TEXT: Final = re.compile(
 )
 
 
-def facts_of(bundle: Mapping[str, Any], said: Said | None = None) -> Facts:
-    """Flatten a bundle. `said` leaves out texts and dates that are not in the message, on either side alike."""
+def facts_of(
+    bundle: Mapping[str, Any], said: Said | None = None, marks: Iterable[Mark] = ()
+) -> Facts:
+    """Flatten a bundle. `said` leaves out texts and dates that are not in the message, on either side alike.
+
+    Parts that bear a mark have paths that say so.
+    """
     found: defaultdict[str, Counter[Fact]] = defaultdict(Counter)
     types = _types_by_address(bundle)
+    marked = tuple(marks)
     for resource in _resources(bundle):
         if _is_footprint(resource):
             continue
@@ -60,7 +81,7 @@ def facts_of(bundle: Mapping[str, Any], said: Said | None = None) -> Facts:
         local = types | _contained_types(resource)
         counted = Counter(
             fact
-            for fact in _walk(resource, kind, local, _RESOURCE_NOISE)
+            for fact in _walk(resource, kind, local, _RESOURCE_NOISE, marked)
             if said is None or _can_be_known(fact, said)
         )
         found[kind] |= counted if kind in SHARED_TYPES else Counter()
@@ -117,16 +138,31 @@ def _contained_types(resource: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _passes(part: Mapping[str, Any], test: str) -> bool:
+    path, _, wanted = test.removeprefix("!").partition("=")
+    found = any(
+        (fact[0] == path or fact[0].startswith(f"{path}.")) and wanted in ("", fact[1])
+        for key, inner in part.items()
+        for fact in _walk(inner, key, {})
+    )
+    return found is not test.startswith("!")
+
+
 def _walk(
-    value: Any, path: str, types: Mapping[str, str], without: frozenset[str] = frozenset({"id"})
+    value: Any,
+    path: str,
+    types: Mapping[str, str],
+    without: frozenset[str] = frozenset({"id"}),
+    marks: tuple[Mark, ...] = (),
 ) -> Iterator[Fact]:
     if isinstance(value, list):
         for item in value:
-            yield from _walk(item, path, types)
+            yield from _walk(item, path, types, marks=marks)
     elif not isinstance(value, dict):
         if value is not None and not _is_own(text := normal(value)):
             yield path, text
     else:
+        path = _marked(path, value, marks)
         for key, inner in value.items():
             if key in without:
                 continue
@@ -135,7 +171,14 @@ def _walk(
             elif key in ("extension", "modifierExtension"):
                 yield from _extensions(inner, f"{path}.{key}", types)
             else:
-                yield from _walk(inner, f"{path}.{key}", types)
+                yield from _walk(inner, f"{path}.{key}", types, marks=marks)
+
+
+def _marked(path: str, part: Mapping[str, Any], marks: tuple[Mark, ...]) -> str:
+    for mark in marks:
+        if mark.path == path and mark.holds(part):
+            return f"{path}[{mark.test}]"
+    return path
 
 
 def _extensions(found: Any, path: str, types: Mapping[str, str]) -> Iterator[Fact]:
@@ -169,4 +212,4 @@ def _can_be_known(fact: Fact, said: Said) -> bool:
     return True
 
 
-__all__ = ["SHARED_TYPES", "Fact", "Facts", "facts_of", "without_unsaid_codings"]
+__all__ = ["SHARED_TYPES", "Fact", "Facts", "Mark", "facts_of", "without_unsaid_codings"]

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import orjson
 
 from tests.mapping.corpus import FOLDER
-from tests.mapping.facts import Facts, facts_of, without_unsaid_codings
+from tests.mapping.decisions import marks
+from tests.mapping.facts import Facts, Mark, facts_of, without_unsaid_codings
 from tests.mapping.values import Said
 from tests.shared_data import shared_path
 
@@ -25,6 +26,14 @@ class Pair:
     raw: bytes
     said: Said
     expected: Facts
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def message_type(self) -> str:
+        """MSH-9.1."""
+        header = self.raw[max(0, self.raw.find(b"MSH")) :]
+        fields = header.split(header[3:4], 9)
+        return fields[8][:3].decode("ascii", "replace") if len(fields) > 8 else ""
 
     @property
     def is_reverse(self) -> bool:
@@ -33,7 +42,7 @@ class Pair:
 
     def facts(self, bundle: Mapping[str, Any]) -> Facts:
         """A bundle of this message as facts that count for this pair."""
-        return _facts(bundle, self.said, self.name)
+        return _facts(bundle, self.said, self.name, self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +56,23 @@ class Oracle:
     def pairs(self, file: str = "") -> list[Pair]:
         """The pairs whose message's path holds the text `file`. Skips or fails like `shared_path`."""
         folder = shared_path(FOLDER)
+        marked = marks(self.name)
         return [
-            _pair(folder, message, bundle)
+            _pair(folder, message, bundle, marked)
             for message, bundle in sorted(self.files(folder))
             if file in message.as_posix()
         ]
 
 
-def _pair(folder: Path, message: Path, bundle: Path) -> Pair:
+def _pair(folder: Path, message: Path, bundle: Path, marked: tuple[Mark, ...]) -> Pair:
     raw, name = message.read_bytes(), message.relative_to(folder).as_posix()
     said = Said(raw)
-    return Pair(name, raw, said, _facts(read(bundle), said, name))
+    return Pair(name, raw, said, _facts(read(bundle), said, name, marked), marked)
 
 
-def _facts(bundle: Mapping[str, Any], said: Said, name: str) -> Facts:
-    return facts_of(without_unsaid_codings(bundle, said) if _is_reverse(name) else bundle, said)
+def _facts(bundle: Mapping[str, Any], said: Said, name: str, marked: tuple[Mark, ...]) -> Facts:
+    kept = without_unsaid_codings(bundle, said) if _is_reverse(name) else bundle
+    return facts_of(kept, said, marked)
 
 
 def _is_reverse(name: str) -> bool:

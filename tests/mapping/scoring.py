@@ -101,8 +101,10 @@ def score(oracle: Oracle, made: MADE, *, file: str = "", kinds: Iterable[str] = 
     made_decisions = decisions(oracle.name)
     wanted = frozenset(kinds)
     for pair in oracle.pairs(file):
-        expected, covered = set_aside(_only(pair.expected, wanted), made_decisions)
-        actual, _ = set_aside(_only(made(pair), wanted), made_decisions)
+        expected, covered = set_aside(
+            _only(pair.expected, wanted), made_decisions, pair.message_type
+        )
+        actual, _ = set_aside(_only(made(pair), wanted), made_decisions, pair.message_type)
         found.set_aside += covered
         found.pairs += 1
         found.by_pair[pair.name] = total = Tally()
