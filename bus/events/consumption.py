@@ -27,6 +27,8 @@ _MANY_DONE: Final = 4096
 _EXTENDS_PER_WAIT: Final = 3
 _BROKEN_S: Final = 5.0
 _CLOSE_S: Final = 5.0
+_WORKS_OFF: Final = 2 / 3
+"""Share of a drain's time in which lanes still take up what they hold."""
 _log = logger(__name__)
 
 
@@ -64,7 +66,10 @@ class MeshConsumption:
         self._contradictions = 0
         self._rate_per_s = 0.0
         self._attention = asyncio.Event()
-        self._draining = False
+        self._takes_up = True
+        """Whether lanes take up messages; without it each ends with the one that it works."""
+        self._moved = asyncio.Event()
+        """Set whenever a lane is done with a message, for now or for good."""
         self._tracker = Tracker(ledger, start=1)
         self._reader: Reader | None = None
         self._store: EventStore | None = None
@@ -176,7 +181,7 @@ class MeshConsumption:
     # ── the lanes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _run_lane(self, lane: int) -> None:
-        while not self._draining:
+        while self._takes_up:
             item = self._lanes.take(lane, self._now_s())
             if item is None:
                 await self._until_ready(lane)
@@ -190,6 +195,7 @@ class MeshConsumption:
             self._proceed(lane, item, pause)
 
     def _proceed(self, lane: int, item: Item, pause: Again | Elsewhere | None) -> None:
+        self._moved.set()
         match pause:
             case None:
                 self._lanes.done(lane)
@@ -328,19 +334,39 @@ class MeshConsumption:
             seconds_to_drain=waiting / self._rate_per_s if moving else None,
         )
 
-    async def drain(self, *, timeout_s: float) -> bool:
-        """Take nothing new and finish what handlers have in hand; False when messages are left for the next start."""
-        self._draining = True
+    async def drain(self, *, timeout_s: float, started_only: bool = False) -> bool:
+        """Take nothing new from the stream and work what was taken; False when messages are left for the next start.
+
+        The last third of the time belongs to what handlers have begun by then: to break it off could make it happen
+        twice. What waits for a peer that is away is left where it is safe. With `started_only` everything that no
+        handler has begun is left, for a successor that waits for it.
+        """
         if self._reader is None:  # drained or stopped before
             return not self._items
         self._reader.close()
+        deadline_s = self._now_s() + timeout_s
+        if not started_only:
+            await self._work_off(timeout_s * _WORKS_OFF)
+        self._takes_up = False
         for wake in self._wakes:
             wake.set()
         if self._lane_tasks:
-            await asyncio.wait(self._lane_tasks, timeout=timeout_s)
+            await asyncio.wait(self._lane_tasks, timeout=max(0.0, deadline_s - self._now_s()))
         left = len(self._items)
         await self.stop()
         return not left
+
+    async def _work_off(self, timeout_s: float) -> None:
+        """Wait while lanes get through what they hold."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(self._gets_on(lane) for lane in range(self._shop.spec.lanes)):
+                    self._moved.clear()
+                    await self._moved.wait()
+
+    def _gets_on(self, lane: int) -> bool:
+        step = self._lanes.step(lane)
+        return step is not Step.EMPTY and not (step is Step.WAITING and lane in self._away)
 
     async def stop(self) -> None:
         """Stop at once; what was not acknowledged comes again."""

@@ -168,7 +168,7 @@ class Consumption(Protocol):
         ...
 
     async def drain(self, *, timeout_s: float) -> bool:
-        """Take nothing new, finish what is in hand; False when something was left for the next start."""
+        """Take nothing new, work what was taken, as far as the time goes; False when something is left."""
         ...
 
     async def stop(self) -> None:

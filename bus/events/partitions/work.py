@@ -105,7 +105,7 @@ class OnePartition:
     async def finish(self, *, timeout_s: float) -> None:
         """Take nothing new, finish what is in hand, flush acknowledgements."""
         if self._consumption is not None:
-            await self._consumption.drain(timeout_s=timeout_s)
+            await self._consumption.drain(timeout_s=timeout_s, started_only=True)
             self._report()
 
     async def abandon(self) -> None:

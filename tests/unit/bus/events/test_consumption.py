@@ -590,25 +590,74 @@ def test_a_copied_sender_is_counted_and_failed_publishes_are_not(tmp_path: Path)
     play(tmp_path, script)
 
 
-def test_drain_finishes_what_is_in_hand_and_says_what_is_left(tmp_path: Path) -> None:
-    async def script(scene: Scene) -> None:
-        async def slow(received: ReceivedEvent) -> None:
-            await asyncio.sleep(2)
-            finished.append(received.body)
+def slowly(finished: list[bytes]) -> Callable[[ReceivedEvent], Awaitable[None]]:
+    """A handler that takes two seconds for each message."""
 
+    async def slow(received: ReceivedEvent) -> None:
+        await asyncio.sleep(2)
+        finished.append(received.body)
+
+    return slow
+
+
+def test_drain_works_all_that_was_taken(tmp_path: Path) -> None:
+    async def script(scene: Scene) -> None:
         finished: list[bytes] = []
-        scene.script = slow
+        scene.script = slowly(finished)
         await scene.begin()
-        for number in range(3):
+        for number in range(4):
             await scene.publisher.events.publish(event(number))
         await asyncio.sleep(1)
-        assert not await scene.consumption.drain(timeout_s=10)
-        assert finished == [b"0:0"]
+        assert await scene.consumption.drain(timeout_s=30)
+        assert finished == [b"0:0", b"0:1", b"0:2", b"0:3"]
+
+    play(tmp_path, script)
+
+
+def test_drain_breaks_nothing_off_and_says_that_something_is_left(tmp_path: Path) -> None:
+    """With six seconds it takes up messages for four of them; the one begun then is finished, and no other begun."""
+
+    async def script(scene: Scene) -> None:
+        finished: list[bytes] = []
+        scene.script = slowly(finished)
+        await scene.begin()
+        for number in range(6):
+            await scene.publisher.events.publish(event(number))
+        await asyncio.sleep(1)
+        assert not await scene.consumption.drain(timeout_s=6)
+        assert finished == scene.bodies == [b"0:0", b"0:1", b"0:2"]
         await scene.consumer.events.stop()
         await scene.consume()
-        await asyncio.sleep(5)
-        assert finished == [b"0:0", b"0:1", b"0:2"]
+        await asyncio.sleep(9)
+        assert finished == [b"0:%d" % number for number in range(6)]
         assert await scene.consumption.drain(timeout_s=10)
+
+    play(tmp_path, script)
+
+
+def test_drain_waits_for_a_retry_and_not_for_a_peer_that_is_away(tmp_path: Path) -> None:
+    async def script(scene: Scene) -> None:
+        loop = asyncio.get_running_loop()
+        failures: list[Exception] = [
+            ConnectionResetError(),
+            Unavailable("away"),
+            Unavailable("away"),
+        ]
+
+        async def failing_at_first(_: ReceivedEvent) -> None:
+            if failures:
+                raise failures.pop(0)
+
+        scene.script = failing_at_first
+        await scene.begin(retry=RetryPolicy(max_attempts=5, first_delay_s=3, longest_delay_s=3))
+        await scene.publisher.events.publish(event(0))
+        await asyncio.sleep(1)
+        began = loop.time()
+        assert not await scene.consumption.drain(timeout_s=60)
+        assert (
+            len(scene.seen) == 2
+        )  # the counted attempt was waited for; the peer that was away then was not
+        assert loop.time() - began < 20
 
     play(tmp_path, script)
 
