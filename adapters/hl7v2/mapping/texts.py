@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -50,13 +50,14 @@ def _attachment(lines: list[str]) -> Json:
 
 
 def _texts(frame: Frame) -> Iterator[View]:
-    """The OBX of texts between the resource's TXA and the next one, in the TXA's group."""
+    """The OBX of texts that are the resource's: in the group of its TXA, or between it and the next one."""
     env, anchor = frame.env, frame.entry.anchor
     positions = env.positions.get("OBX", [])
     documents = env.positions.get("TXA", [])
     following = bisect_right(documents, anchor.position)
     end = documents[following] if following < len(documents) else anchor.scope.last + 1
-    for at in range(bisect_right(positions, anchor.position), len(positions)):
+    start = anchor.position if anchor.scope.parent is None else anchor.scope.first
+    for at in range(bisect_left(positions, start), len(positions)):
         if positions[at] >= end:
             return
         view = env.views["OBX"][at]
