@@ -1,4 +1,4 @@
-"""The mapper that is judged: the standard tables as they are in the checkout."""
+"""The mapper that is judged: the standard tables as they are in the checkout, and layers over them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ from adapters.hl7v2.mapping.protocol import Mapper
 from tests.shared_data import ROOT
 
 TABLES: Final = ROOT / "adapters" / "hl7v2" / "maps" / "std"
+
+
+@lru_cache(maxsize=4)
+def mapper_of(*layers: str) -> Mapper:
+    """The mapper of `std` and layers that ship over it, compiled once a process."""
+    if not layers:
+        return default_mapper()
+    mapping = importlib.import_module("adapters.hl7v2.mapping")
+    made: Mapper = mapping.compile_mapper(mapping.load_tables(("std", *layers)))
+    return made
 
 
 @lru_cache(maxsize=1)
@@ -36,4 +46,4 @@ def written(bundle: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-__all__ = ["default_mapper", "written"]
+__all__ = ["default_mapper", "mapper_of", "written"]

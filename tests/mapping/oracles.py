@@ -52,6 +52,8 @@ class Oracle:
     name: str
     zone: tzinfo
     files: Callable[[Path], Iterator[tuple[Path, Path]]]
+    layers: tuple[str, ...] = ()
+    """Layers over `std` of the country that its producer maps for."""
 
     def pairs(self, file: str = "") -> list[Pair]:
         """The pairs whose message's path holds the text `file`. Skips or fails like `shared_path`."""
@@ -119,8 +121,8 @@ def _hl7(folder: Path) -> Iterator[tuple[Path, Path]]:
 ORACLES: Final[Mapping[str, Oracle]] = {
     oracle.name: oracle
     for oracle in (
-        Oracle("prime", UTC, _prime),
-        Oracle("microsoft", UTC, _microsoft),
+        Oracle("prime", UTC, _prime, ("us",)),
+        Oracle("microsoft", UTC, _microsoft, ("us",)),
         Oracle("google", timezone(timedelta(hours=7)), _google),
         Oracle("hl7", UTC, _hl7),
     )

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from tests.mapping.floors import FLOORS, MIN_FACTS
-from tests.mapping.mapper import default_mapper
+from tests.mapping.mapper import mapper_of
 from tests.mapping.oracles import ORACLES
 from tests.mapping.scoring import Path, Score, mapped_by, score
 
@@ -25,12 +25,10 @@ from tests.mapping.scoring import Path, Score, mapped_by, score
 def main(arguments: list[str] | None = None) -> int:
     """Run from the command line. Returns the exit code."""
     options = _options(arguments)
-    mapper = default_mapper()
+    oracles = [ORACLES[name] for name in options.oracle or ORACLES]
     scores = [
-        score(
-            ORACLES[name], mapped_by(mapper, ORACLES[name]), file=options.file, kinds=options.type
-        )
-        for name in options.oracle or ORACLES
+        score(one, mapped_by(mapper_of(*one.layers), one), file=options.file, kinds=options.type)
+        for one in oracles
     ]
     if options.json:
         sys.stdout.buffer.write(

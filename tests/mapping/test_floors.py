@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.mapping.floors import FLOORS, MAX_SET_ASIDE, MIN_FACTS, TYPE_TARGET, Floor
-from tests.mapping.mapper import default_mapper
+from tests.mapping.mapper import mapper_of
 from tests.mapping.oracles import ORACLES
 from tests.mapping.scoring import mapped_by, score
 
@@ -13,7 +13,7 @@ from tests.mapping.scoring import mapped_by, score
 @pytest.mark.parametrize("name", sorted(FLOORS))
 def test_recall_holds_its_floors(name: str) -> None:
     oracle, floor = ORACLES[name], FLOORS[name]
-    found = score(oracle, mapped_by(default_mapper(), oracle))
+    found = score(oracle, mapped_by(mapper_of(*oracle.layers), oracle))
     low = {
         kind: round(tally.recall, 3)
         for kind, tally in found.types.items()
