@@ -33,18 +33,13 @@ class Floor:
 
 FLOORS: Final[Mapping[str, Floor]] = {
     "prime": Floor(overall=0.92, target=0.92),
-    "microsoft": Floor(
-        overall=0.88,
-        target=0.85,
+    "microsoft": Floor(overall=0.89, target=0.85),
+    "google": Floor(
+        overall=0.77,
+        target=TYPE_TARGET,
         not_yet={
-            "ClaimResponse": 0.0,
-            "Consent": 0.0,
-            "DiagnosticReport": 0.60,
-            "Linkage": 0.0,
-            "ResearchStudy": 0.0,
-            "Specimen": 0.74,
-            "Substance": 0.0,
-            "SupplyRequest": 0.0,
+            # half of it is the converter's record of its own work, at its own time: the mapping has no clock
+            "Provenance": 0.50,
         },
     ),
 }

@@ -123,7 +123,7 @@ ORACLES: Final[Mapping[str, Oracle]] = {
     for oracle in (
         Oracle("prime", UTC, _prime, ("us",)),
         Oracle("microsoft", UTC, _microsoft, ("us",)),
-        Oracle("google", timezone(timedelta(hours=7)), _google),
+        Oracle("google", timezone(timedelta(hours=7)), _google, ("us",)),
         Oracle("hl7", UTC, _hl7),
     )
 }

@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from adapters.hl7v2.mapping import times
-from adapters.hl7v2.mapping.frames import Frame, View, leaf, spot
+from adapters.hl7v2.mapping.frames import Frame, View, leaf
 from adapters.hl7v2.mapping.protocol import Json
 
 _SECONDS: Final = {
@@ -116,7 +116,6 @@ def _span(frame: Frame) -> timedelta | None:
     span = _length(leaf(frame.parts or [], 1, 1), _leaf(frame, frame.field + 1))
     if span is not None:
         frame.took()
-        frame.view.read.add(spot(frame.field + 1, 1))
     return span
 
 
