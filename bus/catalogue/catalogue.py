@@ -27,6 +27,7 @@ from schemas.registry.checks import compile_check
 from schemas.registry.closures import Closure
 from schemas.registry.errors import Misfit, SchemaError, SchemaRefused
 from schemas.registry.models import Binding, Depth, Kind, Mode
+from schemas.registry.patterns import is_of_calls
 from schemas.registry.table import BindingTable
 
 _log: Final = logger("catalogue")
@@ -67,6 +68,7 @@ class Catalogue:
         self._reachable = reachable
         self._counters = counters
         self._table = BindingTable()
+        self._answers = BindingTable()
         self._known: dict[str, Believed] = {}
         self._descriptors: DescriptorStore | None = None
         self._watch: Subscription | None = None
@@ -133,6 +135,19 @@ class Catalogue:
             if self._mode is Mode.ENFORCE:
                 raise
             return b""
+
+    def check_request(self, subject: str, content_type: str, body: bytes) -> None:
+        """Raise `SchemaRefused` for a request that the method is not bound to, before anybody is asked."""
+        self.check(subject, content_type, body)
+
+    def check_answer(self, subject: str, content_type: str, body: bytes) -> None:
+        """Raise `SchemaRefused` for an answer that the method is not bound to; what was asked for may be done."""
+        try:
+            self._answers.check(subject, content_type, body)
+        except SchemaRefused as refusal:
+            self._report(refusal)
+            if self._mode is Mode.ENFORCE:
+                raise
 
     def _report(self, refusal: SchemaRefused) -> None:
         name = "schema_refused" if self._mode is Mode.ENFORCE else "schema_misfit_passed"
@@ -224,11 +239,16 @@ class Catalogue:
         pattern = revision.binding.pattern
         if revision.is_removed:
             self._table.drop(pattern)
+            self._answers.drop(pattern)
             self._incomplete.discard(pattern)
         else:
             closure = await self._closure(key, raw, revision.binding)
             check = compile_check(revision.binding, closure)
+            answers = revision.binding.of_answers()
+            check_answer = compile_check(answers, closure) if answers is not None else None
             self._table.put(pattern, check, revision.binding.schema)
+            if is_of_calls(pattern):
+                self._answers.put(pattern, check_answer)
         self._known[key] = believed
         self._reported = {one for one in self._reported if one[0] != pattern}
         if not is_cached:

@@ -10,7 +10,6 @@ from bus.catalogue.descriptors import DescriptorStore
 from bus.catalogue.seals import Believed, BindingSigner, BindingVerifier
 from bus.envelope.types import Refused
 from bus.transport.protocol import Entry, KeyValue, NotFound, WrongRevision
-from schemas import subjects
 from schemas.clock import Clock
 from schemas.registry.closures import Closure
 from schemas.registry.compatibility import breaking, breaking_words
@@ -28,7 +27,7 @@ from schemas.registry.models import (
     Revision,
     check_binding,
 )
-from schemas.registry.patterns import conflicting, key_of, pattern_of
+from schemas.registry.patterns import conflicting, is_of_site, key_of, pattern_of
 from schemas.subjects import SiteId
 
 
@@ -228,10 +227,10 @@ class Registrar:
 
     def _check_site(self, binding: Binding) -> None:
         check_binding(binding)
-        own = subjects.events_of(self._site)
-        if not subjects.matches(own, binding.pattern):
+        if not is_of_site(self._site, binding.pattern):
             raise SchemaError(
-                f"{binding.pattern!r} is not within the events of this site: it must begin with {own[:-1]!r}"
+                f"{binding.pattern!r} is not within the events of this site, and no call to its services: it must "
+                f"begin with 'evt.{self._site}.' or 'svc.{self._site}.'"
             )
 
     async def _check_rank(self, pattern: str) -> None:
@@ -260,6 +259,7 @@ class Registrar:
         if former.kind is not wanted.kind:
             return [f"kind changed from {former.kind} to {wanted.kind}"], 0
         findings = breaking_words(mode, former.content_types, wanted.content_types)
+        findings += _answer_findings(mode, former, wanted)
         findings += _fhir_findings(mode, former, wanted)
         if wanted.kind is not Kind.PROTOBUF or closure is None:
             return findings, 0
@@ -277,6 +277,16 @@ def _check_schema(binding: Binding, closure: Closure | None) -> None:
     if closure is None or closure.schema != binding.schema:
         raise SchemaError(f"{binding.pattern} names another schema than the one that comes with it")
     closure.message_class(binding.message)
+    if binding.answer_message:
+        closure.message_class(binding.answer_message)
+
+
+def _answer_findings(mode: Compatibility, former: Binding, wanted: Binding) -> list[str]:
+    findings = breaking_words(mode, former.answer_types or ("*",), wanted.answer_types or ("*",))
+    if former.answer_message and former.answer_message != wanted.answer_message:
+        new = wanted.answer_message or "none"
+        findings.append(f"message type of answers changed from {former.answer_message} to {new}")
+    return findings
 
 
 def _fhir_findings(mode: Compatibility, former: Binding, wanted: Binding) -> list[str]:

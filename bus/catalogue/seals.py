@@ -22,7 +22,7 @@ from schemas.clock import Clock
 from schemas.generated.medmesh.envelope.v1 import envelope_pb2 as envelope_pb
 from schemas.registry.errors import SchemaError
 from schemas.registry.models import Revision, SignedRevision, decode, encode
-from schemas.registry.patterns import key_of
+from schemas.registry.patterns import is_of_site, key_of
 from schemas.subjects import SiteId
 
 KIND: Final = "SchemaBinding"
@@ -104,7 +104,7 @@ class BindingVerifier:
         pattern = revision.binding.pattern
         if key_of(pattern) != key:
             raise Refused(Reason.SUBJECT_MISMATCH, "a binding lies under the key of another one")
-        if not subjects.matches(subjects.events_of(self._site), pattern):
+        if not is_of_site(self._site, pattern):
             raise Refused(Reason.SUBJECT_MISMATCH, "a binding of subjects of another site")
         return Believed(
             revision=revision,

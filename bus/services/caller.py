@@ -17,7 +17,9 @@ from bus.services.callers.state import Call, CalledService
 from bus.services.callers.verdicts import Verdict, verdict
 from bus.services.context import current_call
 from bus.services.protocol import (
+    Agreement,
     Attempt,
+    BadAnswer,
     Channel,
     NoInstance,
     Outcome,
@@ -28,8 +30,11 @@ from bus.services.protocol import (
 )
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import NoResponders
+from schemas import subjects
 from schemas.clock import Clock
 from schemas.errors import DeadlineExceeded, MeshError
+from schemas.registry.errors import SchemaRefused
+from schemas.subjects import Subject, site_id
 
 _ID_BYTES: Final = 16
 
@@ -48,7 +53,9 @@ class Caller:
         chance: random.Random,
         counters: Counters,
         settings: CallSettings | None = None,
+        agreement: Agreement | None = None,
     ) -> None:
+        self._agreement = agreement
         self._channel = channel
         self._registry = registry
         self._site = site
@@ -75,8 +82,9 @@ class Caller:
         second instance after so many seconds, or with `Hedge.LATE` when the answer is unusually late.
 
         Raises `NoInstance`, `Overloaded`, `DeadlineExceeded`, `CallFailed` and its kin, `Unavailable`, `BadAnswer`,
-        `PermissionRefused`.
+        `PermissionRefused`; `SchemaRefused` for a request that its method is not bound to, which nobody was asked then.
         """
+        self._check_request(request)
         parent = current_call()
         if parent is not None:
             timeout_s = min(timeout_s, parent.left_s())
@@ -94,12 +102,14 @@ class Caller:
         try:
             await self._take_slot(call, timeout_s)
             try:
-                return await self._rounds(call)
+                response = await self._rounds(call)
             finally:
                 service.slots.give_back()
+            self._check_answer(call, response)
         except MeshError as error:
             self._count("call_gave_up", call, error.code)
             raise
+        return response
 
     def snapshot(self) -> Mapping[tuple[str, int], tuple[InstanceView, ...]]:
         """(service, major) to its instances as they look from here, for operators."""
@@ -110,6 +120,24 @@ class Caller:
         for service in self._services.values():
             service.picker.close()
         self._services.clear()
+
+    def _check_request(self, request: Request) -> None:
+        if self._agreement is not None:
+            self._agreement.check_request(self._subject(request), request.type, request.body)
+
+    def _check_answer(self, call: Call, response: Response) -> None:
+        if self._agreement is None:
+            return
+        subject = self._subject(call.request)
+        try:
+            self._agreement.check_answer(subject, response.type, response.body)
+        except SchemaRefused as refused:
+            raise BadAnswer(
+                f"the call was worked, and its answer does not fit: {refused}"
+            ) from None
+
+    def _subject(self, request: Request) -> Subject:
+        return subjects.call(site_id(self._site), request.service, request.major, request.method)
 
     async def _take_slot(self, call: Call, timeout_s: float) -> None:
         try:

@@ -216,6 +216,18 @@ class Response:
     load: Load = field(default_factory=Load)
 
 
+class Agreement(Protocol):
+    """What the requests and answers of methods are bound to. Both methods answer at once and raise `SchemaRefused`."""
+
+    def check_request(self, subject: str, content_type: str, body: bytes) -> None:
+        """Before anybody is asked; `subject` is that of the method, whichever instance is asked."""
+        ...
+
+    def check_answer(self, subject: str, content_type: str, body: bytes) -> None:
+        """Before the caller gets it."""
+        ...
+
+
 class Channel(Protocol):
     """Sends one sealed request and opens its response. No policy."""
 
@@ -305,6 +317,7 @@ class Offer:
 
 __all__ = [
     "Admission",
+    "Agreement",
     "Attempt",
     "BadAnswer",
     "CallContext",

@@ -33,6 +33,10 @@ def wanted(
     closure = _closure(path, options, held) if path is not None else None
     _check_resources(str(options["release"]), _words(options["resources"]))
     message, schema = closure or ("", None)
+    answer = str(options["answer"])
+    answer_types = _words(options["answer_types"])
+    if answer and not answer_types:
+        answer_types = _DEFAULT_TYPES[Kind.PROTOBUF]
     return (
         Binding(
             pattern=str(options["pattern"]),
@@ -47,6 +51,8 @@ def wanted(
             schema=schema.schema if schema is not None else "",
             release=str(options["release"]),
             resources=_words(options["resources"]),
+            answer_types=answer_types,
+            answer_message=answer,
         ),
         schema,
     )
@@ -114,7 +120,8 @@ def _closure(
     files = read_schema(path, root=root if isinstance(root, Path) else None)
     message = str(options["message"]) or (held.message if held is not None else "")
     message = message or _only_message(files)
-    return message, closure_of(files, message)
+    answer = str(options["answer"])
+    return message, closure_of(files, message, *([answer] if answer else []))
 
 
 def _only_message(files: FileDescriptorSet) -> str:

@@ -56,7 +56,7 @@ def _bind_options(function: F) -> F:
     for option in reversed(
         (
             click.option("--bind", "pattern", required=True, metavar="PATTERN",
-                         help="Subjects that carry it, e.g. 'evt.north.result.reported.*'."),
+                         help="Events, e.g. 'evt.north.result.reported.*', or calls, e.g. svc.north.beds.v1.rpc.free."),
             click.option("--message", default="", metavar="NAME",
                          help="Full name of the protobuf message type; needed where the schema has several."),
             click.option("--hl7v2", "hl7v2", multiple=True, metavar="TYPE",
@@ -67,6 +67,10 @@ def _bind_options(function: F) -> F:
                          help="With --fhir: a resource type that is allowed; none allows all. Repeat it."),
             click.option("--content-type", "content_types", multiple=True, metavar="TYPE",
                          help="Content types; by default those of the kind. Alone it binds by content type."),
+            click.option("--answer", default="", metavar="NAME",
+                         help="Of calls: full name of the protobuf message type of the answer, in the same schema."),
+            click.option("--answer-type", "answer_types", multiple=True, metavar="TYPE",
+                         help="Of calls: content types of answers. Repeat it."),
             click.option("--check", "depth", type=click.Choice(["type", "full"]), default="type",
                          help="How much of a message is looked at."),
             click.option("--compat", "compatibility", default="",

@@ -40,6 +40,8 @@ def row(believed: Believed) -> dict[str, object]:
         }
     if binding.release:
         table |= {"release": binding.release, "resources": list(binding.resources)}
+    if binding.answer_types:
+        table |= {"answer_types": list(binding.answer_types), "answer": binding.answer_message}
     if binding.description:
         table["description"] = binding.description
     return table
@@ -49,8 +51,10 @@ def what(binding: Binding) -> str:
     """What a binding takes, and how it is held to it."""
     from schemas.registry.checks import expectation
 
+    answers = binding.of_answers()
+    answered = f" -> {expectation(answers)}" if answers is not None else ""
     schema = f" sha256.{binding.schema[:_SHORT]}" if binding.schema else ""
-    return f"{expectation(binding)}{schema}, {binding.compatibility.value}, check {binding.depth.value}"
+    return f"{expectation(binding)}{answered}{schema}, {binding.compatibility.value}, check {binding.depth.value}"
 
 
 def report_plan(plan: Plan, *, as_json: bool) -> None:

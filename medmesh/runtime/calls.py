@@ -103,6 +103,7 @@ class Calls:
                 clock=self._clock,
                 chance=self._chance,
                 counters=self._counters,
+                agreement=service.agreement,
             )
         return self._callers[service.name]
 

@@ -20,6 +20,7 @@ from bus.events.schedules.orders import Schedules
 from bus.events.schedules.scheduler import SCHEDULER, Scheduler
 from bus.events.streams import StreamLimits, event_stream, schedule_stream
 from bus.flow import QuotaLimits
+from bus.services.protocol import Agreement
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import ConsumerState, LinkState, NotFound, Transport
 from bus.trust import Trust
@@ -63,6 +64,8 @@ class Service:
     identity: ServiceIdentity
     seals: ServiceSeals
     events: MeshEvents
+    agreement: Agreement | None = None
+    """What calls in its name are held to."""
 
 
 class Services:
@@ -201,7 +204,7 @@ class Services:
             fits=self._catalogue.check if self._catalogue else None,
         )
         await events.start()
-        return Service(name, identity, seals, events)
+        return Service(name, identity, seals, events, self._catalogue)
 
     async def newcomers(self, names: Iterable[str]) -> frozenset[str]:
         """Which of these consumers have no place yet in a stream that holds events already.

@@ -12,6 +12,7 @@ from typing import Final
 
 from schemas.registry.closures import Closure, messages_of
 from schemas.registry.models import Binding, Kind
+from schemas.registry.patterns import is_of_calls
 from schemas.registry.prototext import proto_text
 
 Json = dict[str, object]
@@ -19,6 +20,7 @@ _PROTOBUF: Final = "application/vnd.google.protobuf;version=3"
 _NATS: Final[Json] = {"nats": {"bindingVersion": "0.1.0"}}
 _NOT_NAMED: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _EVENT_TOKENS: Final = 5
+_SERVICE: Final = 2
 _SEALED: Final = "What travels is a sealed envelope (medmesh.envelope.v1.Envelope); payloads are what its readers get."
 
 
@@ -49,9 +51,17 @@ def document(bindings: Iterable[Binding], closures: Mapping[str, Closure], origi
         }
         messages |= listed
         channels[channel] = _channel(binding, listed)
-        told = {"channel": {"$ref": f"#/channels/{channel}"}, "bindings": _NATS}
-        operations[f"receive.{channel}"] = {"action": "receive", **told}
-        operations[f"send.{channel}"] = {"action": "send", **told}
+        told: Json = {"channel": {"$ref": f"#/channels/{channel}"}, "bindings": _NATS}
+        receives, sends = "receive", "send"
+        if is_of_calls(binding.pattern):
+            receives, sends = "serve", "call"
+            answers = _answers(binding, closure, channel)
+            if answers:
+                messages |= answers
+                channels[f"{channel}.answers"] = _reply_channel(answers)
+                told["reply"] = {"channel": {"$ref": f"#/channels/{channel}.answers"}}
+        operations[f"{receives}.{channel}"] = {"action": "receive", **told}
+        operations[f"{sends}.{channel}"] = {"action": "send", **told}
     components: Json = {"messages": messages}
     if files:
         components["schemas"] = files
@@ -71,14 +81,31 @@ def document(bindings: Iterable[Binding], closures: Mapping[str, Closure], origi
     }
 
 
+def _answers(binding: Binding, closure: Closure | None, channel: str) -> Json:
+    answers = binding.of_answers()
+    if answers is None:
+        return {}
+    listed = _messages(answers, closure)
+    return {f"{channel}.answers.{name}": message for name, message in listed.items()}
+
+
+def _reply_channel(messages: Json) -> Json:
+    """Where the answer to one call goes: an address of the caller's own, which travels with the request."""
+    return {"address": None, "messages": _listed(messages), "bindings": _NATS}
+
+
+def _listed(messages: Json) -> Json:
+    return {
+        _name(name.rpartition(".")[2]): {"$ref": f"#/components/messages/{name}"}
+        for name in messages
+    }
+
+
 def _channel(binding: Binding, messages: Json) -> Json:
     address, parameters = _address(binding.pattern)
     channel: Json = {
         "address": address,
-        "messages": {
-            _name(name.rpartition(".")[2]): {"$ref": f"#/components/messages/{name}"}
-            for name in messages
-        },
+        "messages": _listed(messages),
         "bindings": _NATS,
         "x-medmesh-pattern": binding.pattern,
         "x-medmesh-kind": binding.kind.value,
@@ -103,6 +130,8 @@ def _address(pattern: str) -> tuple[str, Json]:
     for i, word in enumerate(tokens):
         if word == ">":
             name, words = "rest", "One or more tokens."
+        elif word == "*" and is_of_calls(pattern):
+            name, words = ("service", "A service.") if i == _SERVICE else ("method", "A method.")
         elif word == "*" and i == _EVENT_TOKENS - 1 and len(tokens) == _EVENT_TOKENS:
             name, words = "partition", "0 to 63: events of one patient share a partition."
         elif word == "*":

@@ -58,22 +58,17 @@ class Closure:
             ) from None
 
 
-def closure_of(files: descriptor_pb2.FileDescriptorSet, message: str) -> Closure:
-    """The canonical closure of a message type within a set of files. Raises `SchemaError`.
+def closure_of(files: descriptor_pb2.FileDescriptorSet, message: str, *others: str) -> Closure:
+    """The canonical closure of one or more message types within a set of files. Raises `SchemaError`.
 
     The set must be complete (`buf build`, `protoc --include_imports`).
     """
     by_name = {one.name: one for one in files.file}
     if len(by_name) > _MAX_FILES:
         raise SchemaError(f"the set has {len(by_name)} files; at most {_MAX_FILES} are read")
-    home = next((one.name for one in by_name.values() if message in messages_of(one)), None)
-    if home is None:
-        known = sorted(name for one in by_name.values() for name in messages_of(one))
-        raise SchemaError(
-            f"the schema has no message {message!r}; it has {', '.join(known[:10]) or 'none'}"
-        )
     ordered: dict[str, None] = {}
-    _collect(by_name, home, ordered, ())
+    for wanted in (message, *others):
+        _collect(by_name, _home(by_name, wanted), ordered, ())
     canonical = descriptor_pb2.FileDescriptorSet()
     for name in ordered:
         canonical.file.add().CopyFrom(by_name[name])
@@ -83,8 +78,19 @@ def closure_of(files: descriptor_pb2.FileDescriptorSet, message: str) -> Closure
         raise SchemaError(
             f"the schema has {len(closure.raw)} bytes; at most {MAX_RAW_BYTES} are allowed"
         )
-    closure.message_class(message)
+    for wanted in (message, *others):
+        closure.message_class(wanted)
     return closure
+
+
+def _home(files: dict[str, descriptor_pb2.FileDescriptorProto], message: str) -> str:
+    for one in files.values():
+        if message in messages_of(one):
+            return one.name
+    known = sorted(name for one in files.values() for name in messages_of(one))
+    raise SchemaError(
+        f"the schema has no message {message!r}; it has {', '.join(known[:10]) or 'none'}"
+    )
 
 
 def _collect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -12,6 +12,7 @@ import msgspec
 from schemas import subjects
 from schemas.errors import SubjectError
 from schemas.registry.errors import SchemaError
+from schemas.registry.patterns import is_call_pattern, is_of_calls
 from schemas.registry.words import is_resource_name
 
 MAX_FORMER: Final = 64
@@ -100,6 +101,25 @@ class Binding:
     """FHIR: R4, R4B or R5."""
     resources: tuple[str, ...] = ()
     """FHIR: resource types; none allows all."""
+    answer_types: tuple[str, ...] = ()
+    """Calls: content types of answers; none: answers may be anything."""
+    answer_message: str = ""
+    """Protobuf calls: full name of the answer's message type, in the same schema."""
+
+    def of_answers(self) -> Binding | None:
+        """What answers to these calls are held to; None for what is no call, and where nothing is said of them."""
+        if not self.answer_types:
+            return None
+        is_typed = self.kind is not Kind.PROTOBUF or bool(self.answer_message)
+        return replace(
+            self,
+            kind=self.kind if is_typed else Kind.CONTENT,
+            content_types=self.answer_types,
+            message=self.answer_message,
+            resources=(),
+            answer_types=(),
+            answer_message="",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +156,7 @@ def check_binding(binding: Binding) -> Binding:
         raise SchemaError(f"a binding needs a subject pattern: {error}") from None
     _check_words(binding)
     _check_content_types(binding)
+    _check_calls(binding)
     match binding.kind:
         case Kind.PROTOBUF:
             _check_protobuf(binding)
@@ -150,10 +171,29 @@ def check_binding(binding: Binding) -> Binding:
     return binding
 
 
+def _check_calls(binding: Binding) -> None:
+    if is_of_calls(binding.pattern):
+        if not is_call_pattern(binding.pattern):
+            raise SchemaError(
+                f"{binding.pattern}: calls are bound by svc.<site>.<service>.v<major>.rpc.<method>, where service and "
+                "method may be *"
+            )
+    elif binding.answer_types or binding.answer_message:
+        raise SchemaError(f"{binding.pattern} are events, and nobody answers them: bind a call")
+    if binding.answer_message and not binding.answer_types:
+        raise SchemaError(
+            f"{binding.pattern} names the message of its answers, and no content type"
+        )
+    if binding.answer_message and binding.kind is not Kind.PROTOBUF:
+        raise SchemaError(f"a binding of kind {binding.kind} names no protobuf message of answers")
+    if binding.answer_message and not _FULL_NAME.match(binding.answer_message):
+        raise SchemaError(f"{binding.answer_message!r} is no message type: write a.b.v1.Name")
+
+
 def _check_content_types(binding: Binding) -> None:
     if not binding.content_types:
         raise SchemaError(f"the binding of {binding.pattern} names no content type")
-    for one in binding.content_types:
+    for one in (*binding.content_types, *binding.answer_types):
         if not _CONTENT_TYPE.match(one):
             raise SchemaError(f"{one!r} is no content type: write e.g. application/fhir+json")
         if binding.kind is Kind.HL7V2 and not one.startswith("hl7v2/"):
@@ -163,7 +203,14 @@ def _check_content_types(binding: Binding) -> None:
 
 
 def _check_words(binding: Binding) -> None:
-    for words in (binding.content_types, binding.resources, binding.codecs, binding.former):
+    lists = (
+        binding.content_types,
+        binding.answer_types,
+        binding.resources,
+        binding.codecs,
+        binding.former,
+    )
+    for words in lists:
         if len(words) > MAX_WORDS or len(set(words)) != len(words):
             raise SchemaError(
                 f"a list of the binding of {binding.pattern} repeats a word or has more than {MAX_WORDS}"

@@ -6,18 +6,39 @@ another pattern is stronger than it. Two patterns of one rank that share a subje
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from schemas import subjects
 from schemas.errors import SubjectError
 from schemas.registry.errors import SchemaError
-from schemas.subjects import Pattern
+from schemas.subjects import Pattern, SiteId
 
 _STAR: Final = "=s"
 _REST: Final = "=g"
+_CALL: Final = re.compile(
+    r"svc\.[a-z0-9_-]+\.(?:[a-z0-9_-]+|\*)\.v\d{1,5}\.rpc\.(?:[a-z0-9_-]+|\*)\Z"
+)
 _ESCAPED: Final = {"*": _STAR, ">": _REST}
 _PLAIN: Final = {escaped: plain for plain, escaped in _ESCAPED.items()}
+
+
+def is_of_calls(pattern: str) -> bool:
+    """Whether a pattern speaks of calls to services, not of events."""
+    return pattern.startswith("svc.")
+
+
+def is_call_pattern(pattern: str) -> bool:
+    """Whether it is `svc.<site>.<service>.v<major>.rpc.<method>`; service and method may be `*`."""
+    return _CALL.match(pattern) is not None
+
+
+def is_of_site(site: SiteId, pattern: str) -> bool:
+    """Whether everything that a pattern covers is an event of a site, or a call to its services."""
+    if is_of_calls(pattern):
+        return is_call_pattern(pattern) and pattern.split(".")[1] == site
+    return subjects.matches(subjects.events_of(site), pattern)
 
 
 def key_of(pattern: str) -> str:
@@ -64,4 +85,14 @@ def conflicting(pattern: str, others: Iterable[str]) -> list[str]:
     )
 
 
-__all__ = ["conflicting", "key_of", "pattern_of", "rank", "schema_key", "strongest"]
+__all__ = [
+    "conflicting",
+    "is_call_pattern",
+    "is_of_calls",
+    "is_of_site",
+    "key_of",
+    "pattern_of",
+    "rank",
+    "schema_key",
+    "strongest",
+]

@@ -18,9 +18,12 @@ class BindingTable:
         self._checks: dict[str, _Held] = {}
         self._subjects: dict[str, _Held | None] = {}
 
-    def put(self, pattern: str, check: Fits, schema: str = "") -> None:
-        """Take a binding in, or exchange it; `schema` is the hash that it names, in hexadecimal."""
-        self._checks[pattern] = (check, bytes.fromhex(schema))
+    def put(self, pattern: str, check: Fits | None, schema: str = "") -> None:
+        """Take a binding in, or exchange it; `schema` is the hash that it names, in hexadecimal.
+
+        Without a check it holds, and takes anything.
+        """
+        self._checks[pattern] = (check or _anything, bytes.fromhex(schema))
         self._subjects.clear()
 
     def drop(self, pattern: str) -> None:
@@ -54,6 +57,10 @@ class BindingTable:
         pattern = strongest(self._checks, subject)
         found = self._subjects[subject] = None if pattern is None else self._checks[pattern]
         return found
+
+
+def _anything(content_type: str, body: bytes) -> None:
+    """What nothing is said of."""
 
 
 __all__ = ["BindingTable"]

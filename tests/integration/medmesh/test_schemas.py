@@ -11,8 +11,10 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import BaseModel
 
-from medmesh import Mesh
+from bus.services.protocol import BadAnswer
+from medmesh import Mesh, endpoint, service
 from medmesh.cli.schema_registry import commands
 from schemas.registry.errors import SchemaRefused
 from tests.hospital import Site, archive, eventually, mllp_in, running
@@ -22,6 +24,14 @@ from tests.unit.adapters.parts import message
 from tests.unit.schemas.registry.protos import REPORT, report
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
+
+
+class Text(BaseModel):
+    """A request, and an answer."""
+
+    text: str
+
+
 RAW = "evt.north.raw.hl7v2.*"
 REPORTED = "evt.north.result.reported.*"
 
@@ -179,6 +189,55 @@ async def test_program_is_refused_by_a_typed_error_and_its_schedule_as_well(tmp_
                 await mesh.schedule("later", "result.reported", b"{}", type=kind, every_s=60.0)
             counts = mesh.counts()
         assert any(name.startswith("schema_refused") for name in counts)
+
+
+@service("beds", version="1.0.0")
+class Beds:
+    """Says what it is told to."""
+
+    answer = Text(text="free")
+
+    @endpoint(idempotent=True)
+    async def free(self, request: Text) -> Text:
+        """Answer."""
+        return self.answer
+
+
+async def ask_for_ever(mesh: Mesh) -> None:
+    while True:
+        await mesh.call("beds", "free", Text(text="3b"), reply=Text, timeout_s=20)
+
+
+async def test_calls_are_held_to_what_their_method_is_bound_to(tmp_path: Path) -> None:
+    site = Site(tmp_path, archive(tmp_path / "archive"))
+    async with running(site):
+        cli = Cli(site.config)
+        bound = ("--bind", "svc.north.beds.v1.rpc.*", "--content-type", "application/json")
+        await cli.rows("push", *bound, "--answer-type", "application/json")
+        (row,) = await cli.rows("ls")
+        assert row["answer_types"] == ["application/json"]
+        wrong = await cli(
+            "push", "--bind", "svc.south.beds.v1.rpc.free", "--content-type", "text/plain"
+        )
+        assert wrong.exit_code != 0
+        assert "svc.north." in wrong.output
+        async with Mesh.connect(site.config, service="beds") as mesh:
+            beds = Beds()
+            await mesh.serve(beds)
+            asked = Text(text="3b")
+            answer = await mesh.call("beds", "free", asked, reply=Text, timeout_s=20)
+            assert answer.text == "free"
+            with pytest.raises(SchemaRefused) as refused:
+                await mesh.call("beds", "free", "3b", reply=Text, timeout_s=20)
+            assert refused.value.pattern == "svc.north.beds.v1.rpc.*"
+            (row,) = await cli.rows(
+                "push", *bound, "--answer-type", "application/x-protobuf", "--compat", "none"
+            )
+            assert row["version"] == 2
+            with pytest.raises(BadAnswer, match="the call was worked"):
+                await ask_for_ever(mesh)  # until this process has heard of the new version
+        document = json.loads((await cli("asyncapi")).output)
+        assert document["operations"]["call.svc.north.beds.v1.rpc.ANY"]["reply"]
 
 
 async def test_machine_without_the_authority_may_look_but_not_bind(tmp_path: Path) -> None:

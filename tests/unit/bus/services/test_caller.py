@@ -26,6 +26,7 @@ from bus.services.protocol import (
 )
 from bus.transport.protocol import NoResponders
 from schemas.errors import Closed, DeadlineExceeded, MeshError, PermissionRefused, Unavailable
+from schemas.registry.errors import Misfit, SchemaRefused
 from tests.unit.bus.services.world import SimulatedLoop, World, request, simulate
 
 Answer = Callable[[str, Request], Coroutine[Any, Any, None]]
@@ -206,6 +207,57 @@ def test_nobody_there_is_told_as_such_after_some_patience() -> None:
     waits = script.tries[-1][2] - script.tries[0][2]
     assert 0.2 < waits < 3.0
     assert [instance for instance, _, _ in script.tries[3:]] == [""] * 5
+
+
+class Bound:
+    """An agreement that refuses what it is told to."""
+
+    def __init__(self, *, request: bool = False, answer: bool = False) -> None:
+        self.refuses = {"request": request, "answer": answer}
+        self.asked: list[tuple[str, str, str]] = []
+
+    def check_request(self, subject: str, content_type: str, body: bytes) -> None:
+        self._check("request", subject, content_type)
+
+    def check_answer(self, subject: str, content_type: str, body: bytes) -> None:
+        self._check("answer", subject, content_type)
+
+    def _check(self, what: str, subject: str, content_type: str) -> None:
+        self.asked.append((what, subject, content_type))
+        if self.refuses[what]:
+            raise SchemaRefused(
+                pattern=subject, misfit=Misfit.CONTENT_TYPE, expected="application/json", seen="text/plain"
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bound", "error", "tries"),
+    [
+        (Bound(), None, 1),
+        (Bound(request=True), SchemaRefused, 0),
+        (Bound(answer=True), BadAnswer, 1),
+    ],
+    ids=["both fit", "a request that does not fit", "an answer that does not fit"],
+)
+def test_requests_and_answers_are_held_to_what_the_method_is_bound_to(
+    bound: Bound, error: type[MeshError] | None, tries: int
+) -> None:
+    """A request is refused before anybody is asked; an answer is refused once, as the call has been worked."""
+
+    async def run(loop: SimulatedLoop) -> None:
+        script = Script(loop)
+        call = script.world.caller(agreement=bound).call(request(), timeout_s=1.0, idempotent=True)
+        if error is None:
+            await call
+        else:
+            with pytest.raises(error):
+                await call
+        assert len(script.tries) == tries
+
+    simulate(run)
+    subjects = {subject for _, subject, _ in bound.asked}
+    assert len(subjects) == 1
+    assert subjects.pop().startswith("svc.north.")
 
 
 def test_a_hedge_asks_another_instance_and_the_loser_is_cancelled() -> None:

@@ -18,6 +18,7 @@ from bus.services.balancing import AdaptiveAdmission, AdmissionSettings
 from bus.services.caller import Caller
 from bus.services.callers.settings import CallSettings, Hedge
 from bus.services.protocol import (
+    Agreement,
     Health,
     Instance,
     Load,
@@ -218,7 +219,13 @@ class World:
         up = [node for node in self.nodes.values() if node.is_up]
         return self.chance.choice(up) if up else None
 
-    def caller(self, settings: CallSettings | None = None, *, zone: str = "") -> Caller:
+    def caller(
+        self,
+        settings: CallSettings | None = None,
+        *,
+        zone: str = "",
+        agreement: Agreement | None = None,
+    ) -> Caller:
         """A caller at site north."""
         return Caller(
             self,
@@ -229,6 +236,7 @@ class World:
             chance=random.Random(self.seed + 1),
             counters=self.counters,
             settings=settings,
+            agreement=agreement,
         )
 
 

@@ -20,7 +20,7 @@ from tests.unit.schemas.registry.test_models import PROTO
 OPTIONS: dict[str, object] = {
     "pattern": "evt.north.result.>", "message": "", "hl7v2": (), "release": "", "resources": (),
     "content_types": (), "depth": "type", "compatibility": "", "codecs": ("identity",), "is_open": False,
-    "description": "", "root": None,
+    "description": "", "root": None, "answer": "", "answer_types": (),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 from schemas.registry.asyncapi import Origin, document
 from schemas.registry.models import Binding, Kind
 from tests.unit.schemas.registry.protos import report
-from tests.unit.schemas.registry.test_models import FHIR, HL7, PROTO
+from tests.unit.schemas.registry.test_models import CALL, FHIR, HL7, PROTO
 
 ORIGIN = Origin(title="st-elsewhere, site north", host="n1:4222")
 CONTENT = Binding(
@@ -26,7 +26,13 @@ _KEY = re.compile(r"[\w.-]+\Z")
 
 def built() -> dict[str, object]:
     closure = report()
-    bound = (FHIR, HL7, replace(PROTO, schema=closure.schema), CONTENT)
+    bound = (
+        FHIR,
+        HL7,
+        replace(PROTO, schema=closure.schema),
+        CONTENT,
+        replace(CALL, schema=closure.schema),
+    )
     return document(bound, {closure.schema: closure}, ORIGIN)
 
 
@@ -68,6 +74,8 @@ def test_channels_are_subjects_with_a_parameter_for_each_wildcard() -> None:
         "evt.north.result.{rest}": {"rest"},
         "evt.north.order.{rest}": {"rest"},
         "evt.north.imaging.stored.{partition}": {"partition"},
+        "svc.north.lab.v1.rpc.place": set(),
+        None: set(),
     }
     assert all(_KEY.match(key) for key in channels)
 
@@ -78,6 +86,24 @@ def test_protobuf_payload_is_the_text_of_its_file() -> None:
     (schema,) = components["schemas"].values()
     assert schema["schemaFormat"] == "application/vnd.google.protobuf;version=3"
     assert "message Report {" in schema["schema"]
+
+
+def test_a_call_is_a_request_with_a_reply() -> None:
+    whole = built()
+    operations, components = whole["operations"], whole["components"]
+    assert isinstance(operations, dict)
+    assert isinstance(components, dict)
+    channel = "svc.north.lab.v1.rpc.place"
+    assert operations[f"call.{channel}"]["action"] == "send"
+    assert operations[f"serve.{channel}"]["action"] == "receive"
+    for name in ("call", "serve"):
+        reply = operations[f"{name}.{channel}"]["reply"]
+        assert reply == {"channel": {"$ref": f"#/channels/{channel}.answers"}}
+    assert components["messages"][f"{channel}.lab_v1_Report"]["name"] == "lab.v1.Report"
+    assert components["messages"][f"{channel}.answers.lab_v1_Value"]["name"] == "lab.v1.Value"
+    wide = document((replace(CALL, pattern="svc.north.*.v1.rpc.*"),), {}, ORIGIN)["channels"]
+    assert isinstance(wide, dict)
+    assert wide["svc.north.ANY.v1.rpc.ANY"]["address"] == "svc.north.{service}.v1.rpc.{method}"
 
 
 def test_same_bindings_give_the_same_document() -> None:

@@ -12,7 +12,7 @@ from schemas.registry.errors import Misfit, SchemaError, SchemaRefused
 from schemas.registry.models import Binding, Depth, Kind
 from schemas.registry.table import BindingTable
 from tests.unit.schemas.registry.protos import REPORT, report
-from tests.unit.schemas.registry.test_models import FHIR, HL7, PROTO
+from tests.unit.schemas.registry.test_models import CALL, FHIR, HL7, PROTO
 
 FHIR_JSON = "application/fhir+json"
 SECRET = "QUOKKA"
@@ -158,3 +158,31 @@ def test_table_holds_a_subject_to_its_strongest_binding_and_follows_changes() ->
     with pytest.raises(SchemaRefused):
         table.check("evt.north.raw.hl7v2.3", "hl7v2/ADT^A01", b"")
     assert len(table) == 1
+
+
+def test_answers_are_held_to_a_type_of_their_own() -> None:
+    closure = report()
+    call = replace(CALL, schema=closure.schema, depth=Depth.FULL)
+    answers = call.of_answers()
+    assert answers is not None
+    value = closure.message_class("lab.v1.Value")
+    whole = value.FromString(b"\x12\x04mmol").SerializeToString()
+    compile_check(answers, closure)("application/x-protobuf", whole)
+    for content_type, body in (("text/plain", b""), ("application/x-protobuf", b"\xff")):
+        with pytest.raises(SchemaRefused):
+            compile_check(answers, closure)(content_type, body)
+    assert replace(call, answer_types=(), answer_message="").of_answers() is None
+    untyped = replace(call, answer_message="").of_answers()
+    assert untyped is not None
+    compile_check(untyped, None)("application/x-protobuf", b"\xff")
+
+
+def test_a_binding_without_a_check_holds_before_a_wider_one() -> None:
+    table = BindingTable()
+    wide = replace(CALL, pattern="svc.north.*.v1.rpc.*").of_answers()
+    assert wide is not None
+    table.put(wide.pattern, compile_check(wide, None))
+    table.put("svc.north.lab.v1.rpc.place", None)
+    table.check("svc.north.lab.v1.rpc.place", "text/plain", b"anything")
+    with pytest.raises(SchemaRefused):
+        table.check("svc.north.lab.v1.rpc.other", "text/plain", b"")

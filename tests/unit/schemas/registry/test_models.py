@@ -27,8 +27,13 @@ PROTO = Binding(
     message="lab.v1.Report", schema="a" * 64,
 )  # fmt: skip
 
+CALL = Binding(
+    pattern="svc.north.lab.v1.rpc.place", kind=Kind.PROTOBUF, content_types=("application/x-protobuf",),
+    message="lab.v1.Report", schema="a" * 64, answer_types=("application/x-protobuf",), answer_message="lab.v1.Value",
+)  # fmt: skip
 
-@pytest.mark.parametrize("binding", [HL7, FHIR, PROTO])
+
+@pytest.mark.parametrize("binding", [HL7, FHIR, PROTO, CALL])
 def test_what_is_written_is_read_again(binding: Binding) -> None:
     signed = SignedRevision(
         certificate=b"\0\xff", revision=Revision(binding=binding, version=3, written_ms=7)
@@ -63,6 +68,13 @@ def test_fields_of_a_newer_version_are_left_out() -> None:
         replace(PROTO, message="no name"),
         replace(PROTO, schema="abc"),
         replace(PROTO, former=("x",)),
+        replace(PROTO, answer_types=("text/plain",)),
+        replace(CALL, pattern="svc.north.lab.v1.i.one.place"),
+        replace(CALL, pattern="svc.north.lab.>"),
+        replace(CALL, answer_types=()),
+        replace(CALL, answer_types=("no type",)),
+        replace(CALL, answer_message="no name"),
+        replace(CALL, kind=Kind.CONTENT, message="", schema=""),
     ],
 )
 def test_binding_that_contradicts_itself_is_refused(wrong: Binding) -> None:
