@@ -22,6 +22,11 @@ kind = "hl7v2.to-fhir"
 subscribe = "evt.north.raw.hl7v2.*"
 
 [[adapter]]
+name = "to-lab"
+kind = "hl7v2.from-fhir"
+subscribe = "evt.north.order.*.*"
+
+[[adapter]]
 name = "emr-in"
 kind = "hl7v2.mllp-server"
 listen = "127.0.0.1:2575"
@@ -55,17 +60,18 @@ def run(*arguments: str) -> Result:
         (("push", "tables", "--adapter", "views", "--reason", " "), "say why"),
         (("push", "absent", "--adapter", "views", "--reason", "x"), "absent"),
         (("push", "mesh.toml", "--adapter", "views", "--reason", "x"), "mesh.toml"),
-        (("push", "tables", "--adapter", "vews", "--reason", "x"), "there are: views"),
+        (("push", "tables", "--adapter", "vews", "--reason", "x"), "there are: to-lab, views"),
         (("push", "tables", "--adapter", "emr-in", "--reason", "x"), "hl7v2.to-fhir"),
         ((*PUSH, "--expect", "-1"), "--expect"),
         (("pull", "now"), "--adapter"),
         (("pull", "tables", "--adapter", "views"), "not empty"),
         (("pull", "mesh.toml", "--adapter", "views"), "is a file"),
-        (("pull", "now", "--adapter", "vews"), "there are: views"),
+        (("pull", "now", "--adapter", "vews"), "there are: to-lab, views"),
         (("replay", "--adapter", "views"), "--since"),
         (("replay", "--adapter", "views", "--since", "12"), "30m, 12h or 7d"),
         (("replay", "--adapter", "views", "--since", "-5m"), "30m, 12h or 7d"),
-        (("replay", "--adapter", "vews", "--since", "5m"), "there are: views"),
+        (("replay", "--adapter", "to-lab", "--since", "5m"), "would be a second time"),
+        (("replay", "--adapter", "vews", "--since", "5m"), "there are: to-lab, views"),
     ],
 )
 def test_wrong_arguments_end_with_usage(arguments: tuple[str, ...], words: str) -> None:
@@ -131,3 +137,15 @@ def test_an_empty_folder_is_pushed_only_on_purpose() -> None:
     assert failed.exit_code == 1
     assert "holds no tables" in failed.stderr
     assert run(*arguments, "--empty").exit_code == 0
+
+
+def test_tables_of_the_way_back_are_compiled_as_such(here: Path) -> None:
+    """The same folder is no layer of the other direction, and says so before anything is asked."""
+    push = ("push", "tables", "--adapter", "to-lab", "--reason", "test", "--dry-run", "--json")
+    refused = run(*push)
+    assert refused.exit_code == 1, refused.output
+    table = here / "tables" / "segments" / "pid.yaml"
+    table.write_text("segment: Patient[PID]\nrules:\n  - {id: nation, const: BEL, to: PID-28.1}\n")
+    taken = run(*push)
+    assert taken.exit_code == 0, taken.output
+    assert json.loads(taken.output)["files"] == 1
