@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -202,6 +203,8 @@ def _texts(value: Any) -> tuple[set[str], set[str]]:
         one = waiting.pop()
         if isinstance(one, dict):
             waiting.extend(one.values())
+            if str(one.get("contentType", "")).startswith("text/") and "data" in one:
+                waiting.append(base64.b64decode(one["data"]).decode("utf-8"))
         elif isinstance(one, list):
             waiting.extend(one)
         else:

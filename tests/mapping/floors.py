@@ -23,6 +23,8 @@ class Floor:
     target: float
     not_yet: Mapping[str, float] = field(default_factory=dict)
     """Resource types that have not reached `TYPE_TARGET` yet, with what they have. All others must reach `others`."""
+    most_set_aside: float = 0.15
+    """Largest share of the oracle's facts that decisions may leave out."""
     others: float = TYPE_TARGET
     """Stays at `TYPE_TARGET` once the tables have been measured."""
 
@@ -37,6 +39,8 @@ FLOORS: Final[Mapping[str, Floor]] = {
     "google": Floor(
         overall=0.77,
         target=TYPE_TARGET,
+        # a fifth of its facts are two habits: provenance of all that was made, each ward around a bed as a place
+        most_set_aside=0.24,
         not_yet={
             # half of it is the converter's record of its own work, at its own time: the mapping has no clock
             "Provenance": 0.50,
@@ -47,15 +51,12 @@ MAX_DEAD_LETTERS: Final = 0
 """Messages of the corpus that have a PID and of which nothing is made. Target: 0."""
 MAX_LOST_LEAVES: Final = 0.0002
 """Share of valued leaves that are neither in the bundle nor named by an issue. Target: 0.0."""
-MAX_SET_ASIDE: Final = 0.15
-"""Largest share of an oracle's facts that decisions may leave out."""
 
 
 __all__ = [
     "FLOORS",
     "MAX_DEAD_LETTERS",
     "MAX_LOST_LEAVES",
-    "MAX_SET_ASIDE",
     "MIN_FACTS",
     "TYPE_TARGET",
     "Floor",
