@@ -29,8 +29,8 @@ from adapters.hl7v2.reverse import (
 )
 from benchmarks.mapping import admission, report
 
-ORU_TARGET = 50
-"""Reports with 20 results a second."""
+TIMES_FASTER = 1.5
+"""Than without guards, for a report with 20 results."""
 REPEATS = 5
 CONTEXT = WriteContext(time=datetime(2026, 3, 1, 10, 0, tzinfo=UTC), control_id="BENCH")
 
@@ -90,7 +90,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         "times_faster": {
             name: round(spent[f"{name} without guards"] / spent[name], 1) for name in bundles()
         },
-        "budgets": {"ORU with 20 OBX": ORU_TARGET},
+        "budgets": {"ORU with 20 OBX, times faster": TIMES_FASTER},
     }
 
 
@@ -108,7 +108,7 @@ def main() -> int:
             print(title.replace("_", " "))
             for name, value in section.items():
                 print(f"  {name:40} {value:>10}")
-    return 0 if result["messages_per_cpu_second"]["ORU with 20 OBX"] >= ORU_TARGET else 1
+    return 0 if result["times_faster"]["ORU with 20 OBX"] >= TIMES_FASTER else 1
 
 
 if __name__ == "__main__":
