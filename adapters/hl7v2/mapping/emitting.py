@@ -336,7 +336,7 @@ class _Writer:
         """A value that may have been made before: known by its bytes, or within a field by its texts."""
         self.names.update(MEMORY=maker.memory, MAKE=maker.value)
         if source.kind is Kind.FIELD and not source.component:
-            self.add("key = view.fields[FIELD]", "if len(found) > 1:")
+            self.add("key = view.fields[FIELD]", "if len(found) > 1 and env.is_usual:")
             self.add(f"    key = key.split(TILDE)[{self.number} - 1]")
             self.add("known = MEMORY.get(key) if env.is_usual else None", "if known is not None:")
             self.add(f"    value = recall(frame, view, known, {self.place}, {self.place})")
