@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC
 from functools import lru_cache
 from typing import Any
@@ -116,8 +117,9 @@ def test_an_addendum_and_a_replacement_name_the_document_before(event: str, code
 def test_lines_of_a_document_with_the_same_code_are_all_kept() -> None:
     lines = [f"OBX|{n}|TX|N^Note^L|1|line {n}||||||F" for n in (1, 2, 3)]
     found = mapped("MDM^T02", "EVN||20260102", PID, "PV1|1|O", TXA.format("AU", "AV"), *lines)
-    texts = {one["valueString"] for one in found["Observation"]}
-    assert texts == {"line 1", "line 2", "line 3"}
+    (content,) = found["DocumentReference"][0]["content"]
+    text = base64.b64decode(content["attachment"]["data"]).decode()
+    assert text.splitlines() == ["line 1", "line 2", "line 3"]
 
 
 def immunization(rxa: str, *more: str) -> dict[str, Any]:
