@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import yaml
 
 from adapters.hl7v2.mapping.errors import TablesError, nearest
 from adapters.hl7v2.mapping.model import Place
+from adapters.hl7v2.mapping.plain_yaml import LOADER, read_plain
 from adapters.hl7v2.mapping.protocol import Json
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 16
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 _ALIAS: Final = re.compile(rb"(?:^|[\s\[{,:-])\*\w", re.MULTILINE)
 
 
-class _Loader(_LOADER):  # type: ignore[misc,valid-type]  # the C loader, where libyaml is there
+class _Loader(LOADER):  # type: ignore[misc,valid-type]  # the C loader, where libyaml is there
     """The safe loader, without keys that stand twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
@@ -52,19 +52,26 @@ def read_yaml(raw: bytes, place: Place) -> list[Json]:
     """The documents of a file. Raises `TablesError`."""
     if len(raw) > MAX_FILE_BYTES:
         raise TablesError(f"{place}: {len(raw)} bytes; {MAX_FILE_BYTES} are allowed")
+    found = read_plain(raw)
+    if found is None:
+        found = _read_nodes(raw, place)
+    for one in found:
+        _check(one, place, 0)
+    return cast("list[Json]", [one for one in found if one is not None])
+
+
+def _read_nodes(raw: bytes, place: Place) -> list[object]:
+    """The documents of a file in which there is more than plain values, or what is wrong with it."""
     try:
         if _ALIAS.search(raw) and any(
-            isinstance(event, yaml.AliasEvent) for event in yaml.parse(raw, Loader=_LOADER)
+            isinstance(event, yaml.AliasEvent) for event in yaml.parse(raw, Loader=LOADER)
         ):
             raise TablesError(
                 f"{place}: anchors and aliases are not allowed"
             )  # small files that grow large
-        found = list(yaml.load_all(raw, Loader=_Loader))  # a safe loader
+        return list(yaml.load_all(raw, Loader=_Loader))  # a safe loader
     except (yaml.YAMLError, UnicodeError, RecursionError) as err:
         raise TablesError(f"{place}: no YAML: {err}") from None
-    for one in found:
-        _check(one, place, 0)
-    return [one for one in found if one is not None]
 
 
 def _check(value: object, place: Place, depth: int) -> None:
