@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from adapters.hl7v2.mapping.errors import TablesError
-from adapters.hl7v2.mapping.frames import Frame, Parts, below, is_valued, leaf
+from adapters.hl7v2.mapping.frames import Frame, Parts, View, below, is_valued, leaf
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source, parse_source
 from schemas.expression import ExpressionError, compile_expression
 from schemas.expression_syntax import parse
@@ -168,8 +168,34 @@ def _quick_leaf(node: Valued | Compare, where: str) -> Test | None:
         if isinstance(node, Valued):
             return lambda frame: frame.env.nearest(frame.view, name) is not None
         return None
+    if value.function is Function.COUNT and isinstance(node, Compare):
+        return _quick_count(node, where)
     source = _quick_source(value, where)
     return None if source is None else _quick_test(node, source)
+
+
+def _quick_count(node: Compare, where: str) -> Test | None:
+    """Whether no more than so many repetitions of a field are valued."""
+    limit = node.literals[0]
+    if node.operator != "<=" or isinstance(limit, str) or _is_segment(node.value.path):
+        return None
+    source = parse_source(node.value.path, where)
+    if source.kind is not Kind.FIELD or source.component or "[" in node.value.path:
+        return None
+    segment, field = source.segment, source.field
+
+    def test(frame: Frame) -> bool:
+        view: View | None = frame.view
+        if view is not None and view.name != segment:
+            view = frame.env.nearest(view, segment)
+        if view is None:
+            return limit >= 0
+        repetitions = view.repetitions(field)
+        if len(repetitions) <= limit:
+            return True
+        return sum(map(is_valued, repetitions)) <= limit
+
+    return test
 
 
 def _quick_source(value: Value, where: str) -> Source | None:

@@ -11,14 +11,15 @@ from adapters.hl7v2.codec import CharsetError, Message
 from adapters.hl7v2.mapping.bundles import make_bundle
 from adapters.hl7v2.mapping.coverage import Coverage
 from adapters.hl7v2.mapping.finishing import finish, paths_of
-from adapters.hl7v2.mapping.frames import Entry, Env, Frame, View, leaf, place_address
+from adapters.hl7v2.mapping.frames import Entry, Env, Frame, leaf, place_address
 from adapters.hl7v2.mapping.identity import stable_id
+from adapters.hl7v2.mapping.layouts import Layouts, Uses
 from adapters.hl7v2.mapping.loading import load_tables
 from adapters.hl7v2.mapping.losses import Reasons, give_back, is_there, moved
 from adapters.hl7v2.mapping.makers import linked
 from adapters.hl7v2.mapping.memory import all_origins
 from adapters.hl7v2.mapping.model import Tables
-from adapters.hl7v2.mapping.placing import StructureReader, anchors, place, related
+from adapters.hl7v2.mapping.placing import StructureReader, place
 from adapters.hl7v2.mapping.programs import (
     Chooser,
     MessageProgram,
@@ -63,6 +64,7 @@ class TableMapper:
         self._plans, self._constants = compiled.plans, compiled.constants
         self._version = tables.version
         self._structures = structures
+        self._layouts = Layouts()
         self._chooser = Chooser(tables, compiled.programs)
         reasons: dict[str, dict[str, str]] = {}
         for document in tables.segments.values():
@@ -107,7 +109,7 @@ class TableMapper:
                 )
             program = self._program(env, done.structure)
             if program is not None:
-                done.base = self._fill(env, program)
+                done.base = self._fill(env, done.structure, program)
                 done.entries = finish(env, self._plans)
                 if done.entries:
                     done.bundle = make_bundle(env, done.entries, done.base, self._bundle_id(env))
@@ -140,11 +142,12 @@ class TableMapper:
         texts = [_text(env, field, 1) for field in (3, 4, 10)]
         return stable_id(env.context.tenant, "Bundle", *texts)
 
-    def _fill(self, env: Env, program: MessageProgram) -> Resource:
-        pairs = self._entries(env, program)
-        for resource, entry in pairs:
-            self._resource(env, resource, entry)
-        for resource, entry in pairs:
+    def _fill(self, env: Env, structure: str, program: MessageProgram) -> Resource:
+        resources = self._entries(env, structure, program)
+        for _, entry, uses in resources:
+            for document, position in uses:
+                document.run(Frame(env, entry, env.ordered[position], entry.body))
+        for resource, entry, _ in resources:
             for ref in resource.refs:
                 _refer(env, ref, entry)
         base: Resource = {"resourceType": "Bundle"}
@@ -156,34 +159,27 @@ class TableMapper:
                 document.run(Frame(env, owner, found[0], base))
         return base
 
-    def _entries(self, env: Env, program: MessageProgram) -> list[tuple[ResourceProgram, Entry]]:
+    def _entries(
+        self, env: Env, structure: str, program: MessageProgram
+    ) -> list[tuple[ResourceProgram, Entry, Uses]]:
         """All entries before any is filled: rules refer to each of them."""
-        pairs: list[tuple[ResourceProgram, Entry]] = []
-        for resource in program.resources:
-            rule = resource.rule
-            for view in anchors(env, rule):
-                entry = Entry(rule.type, rule.name, view, len(pairs), resource)
-                if resource.when is not None and not resource.when(
-                    Frame(env, entry, view, entry.body)
-                ):
-                    continue
-                pairs.append((resource, entry))
-                env.entries.append(entry)
-                env.resources.setdefault(rule.name, []).append(entry)
-        for name, found in env.resources.items():
-            env.resource_positions[name] = [one.anchor.position for one in found]
-        for resource, entry in pairs:
+        found: list[tuple[ResourceProgram, Entry, Uses]] = []
+        for resource, position, uses in self._layouts.of(env, structure, program):
+            rule, view = resource.rule, env.ordered[position]
+            entry = Entry(rule.type, rule.name, view, len(found), resource)
+            if resource.when is not None and not resource.when(Frame(env, entry, view, entry.body)):
+                continue
+            found.append((resource, entry, uses))
+            env.entries.append(entry)
+            env.resources.setdefault(rule.name, []).append(entry)
+        for name, entries in env.resources.items():
+            env.resource_positions[name] = [one.anchor.position for one in entries]
+        for resource, entry, _ in found:
             if resource.rule.parent:
                 frame = Frame(env, entry, entry.anchor, entry.body)
                 entry.parent = nearest_entry(frame, resource.rule.parent, entry.anchor)
         _count_places(env.entries)
-        return pairs
-
-    def _resource(self, env: Env, resource: ResourceProgram, entry: Entry) -> None:
-        for program, segment, where, outside in resource.uses:
-            views: Sequence[View] = related(env, entry.anchor, segment, where, outside)
-            for view in views:
-                program.run(Frame(env, entry, view, entry.body))
+        return found
 
 
 def _count_places(entries: Sequence[Entry]) -> None:

@@ -307,8 +307,8 @@ class Env:
 
     __slots__ = (
         "context", "created", "dead", "dead_doubles", "discarded", "entries", "has_gaps", "is_complex", "is_special",
-        "is_tainted", "is_usual", "issues", "known", "left_out", "links", "message", "moved", "note", "origins",
-        "owned", "positions", "recalled", "resource_positions", "resources", "simple_marks", "views",
+        "is_tainted", "is_usual", "issues", "known", "left_out", "links", "message", "moved", "note", "ordered",
+        "origins", "owned", "positions", "recalled", "resource_positions", "resources", "simple_marks", "views",
     )  # fmt: skip
 
     def __init__(self, message: Message, context: MapContext) -> None:  # noqa: PLR0915  # a list of what there is
@@ -324,6 +324,8 @@ class Env:
         self.views: dict[str, list[View]] = {}
         self.positions: dict[str, list[int]] = {}
         """Those of `views`."""
+        self.ordered: list[View] = []
+        """All segments, by their positions."""
         self.entries: list[Entry] = []
         self.resources: dict[str, list[Entry]] = {}
         """By the name in the message document, in the order of their anchors."""

@@ -69,7 +69,7 @@ def _string(text: str, frame: Frame) -> Json:
 
 
 def _code(text: str, frame: Frame) -> Json:
-    return _SPACES.sub(" ", text)
+    return text if text.isalnum() else _SPACES.sub(" ", text)
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> TextFunction:

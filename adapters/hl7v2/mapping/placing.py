@@ -73,6 +73,7 @@ def place(env: Env, root: GroupLike) -> int:
                     positions[name] = []
                 view = View(env, item, scope, position, len(found) + 1)
                 found.append(view)
+                env.ordered.append(view)
                 positions[name].append(position)
                 scope.direct.setdefault(name, []).append(view)
                 position += 1

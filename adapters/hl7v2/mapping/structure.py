@@ -10,10 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from adapters.hl7v2.codec import Message, Segment
 from adapters.hl7v2.mapping.grammar import Grammar, Node
 from adapters.hl7v2.mapping.protocol import Issue, IssueCode, Severity
+
+_MAX_KNOWN: Final = 512
+"""When they are more, all are forgotten."""
+_MAX_SEGMENTS: Final = 256
+"""A message of more is placed each time."""
 
 
 @dataclass(slots=True)
@@ -59,6 +65,8 @@ class Structures:
 
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
+        self._known: dict[tuple[str, tuple[str, ...]], _Known] = {}
+        """By structure and names of the segments: where they stand depends on nothing else."""
 
     @classmethod
     def load(cls) -> Structures:
@@ -71,14 +79,49 @@ class Structures:
         structure = self._grammar.choose(
             head.message_code.strip(), head.trigger.strip(), head.text(9, 3).strip()
         )
+        segments = message.segments()
+        names = tuple([one.name for one in segments])
+        known = self._known.get((structure, names))
+        if known is None:
+            known = self._placed(structure, segments)
+            if len(segments) <= _MAX_SEGMENTS:
+                if len(self._known) >= _MAX_KNOWN:
+                    self._known.clear()
+                self._known[structure, names] = known
+        return Reading(
+            structure=structure, root=_filled(known.root, iter(segments)), issues=known.issues
+        )
+
+    def _placed(self, structure: str, segments: list[Segment]) -> _Known:
         issues: list[Issue] = []
         if not structure:
             issues.append(_issue("MSH-9", "no structure is known for this type and event"))
-        return Reading(
-            structure=structure,
-            root=_Placer(self._grammar.node(structure), issues).run(message),
-            issues=tuple(issues),
-        )
+        root = _Placer(self._grammar.node(structure), issues).run(segments)
+        return _Known(_outline(root), tuple(issues))
+
+
+_Outline = tuple[str, tuple["_Outline | None", ...]]
+"""A group's name and what is in it: segments are None, in the order of the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Where the segments of a message stand."""
+
+    root: _Outline
+    issues: tuple[Issue, ...]
+
+
+def _outline(group: Group) -> _Outline:
+    return group.name, tuple(
+        _outline(one) if isinstance(one, Group) else None for one in group.items
+    )
+
+
+def _filled(outline: _Outline, segments: Iterator[Segment]) -> Group:
+    """The group of an outline with the next segments."""
+    name, inner = outline
+    return Group(name, [next(segments) if one is None else _filled(one, segments) for one in inner])
 
 
 class _Open:
@@ -110,8 +153,8 @@ class _Placer:
         self._looked: dict[int, tuple[int, bool]] = {}
         """By identity of a group's node: up to which segment its need was looked for, and whether it was there."""
 
-    def run(self, message: Message) -> Group:
-        segments = list(message.segments())
+    def run(self, segments: list[Segment]) -> Group:
+        """The group of all segments."""
         self._names = [one.name for one in segments]
         for at, segment in enumerate(segments):
             name = segment.name
