@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -15,6 +16,12 @@ from schemas.expression_tree import Compare, Every, Function, Node, Not, Some, V
 
 _BLANKS: Final = frozenset({""})
 _SEGMENT_LETTERS: Final = 3
+_ORDER: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 Test = Callable[[Frame], bool]
 
 
@@ -175,9 +182,9 @@ def _quick_leaf(node: Valued | Compare, where: str) -> Test | None:
 
 
 def _quick_count(node: Compare, where: str) -> Test | None:
-    """Whether no more than so many repetitions of a field are valued."""
-    limit = node.literals[0]
-    if node.operator != "<=" or isinstance(limit, str) or _is_segment(node.value.path):
+    """How many repetitions of a field are valued."""
+    limit, compare = node.literals[0], _ORDER.get(node.operator)
+    if compare is None or isinstance(limit, str) or _is_segment(node.value.path):
         return None
     source = parse_source(node.value.path, where)
     if source.kind is not Kind.FIELD or source.component or "[" in node.value.path:
@@ -188,12 +195,8 @@ def _quick_count(node: Compare, where: str) -> Test | None:
         view: View | None = frame.view
         if view is not None and view.name != segment:
             view = frame.env.nearest(view, segment)
-        if view is None:
-            return limit >= 0
-        repetitions = view.repetitions(field)
-        if len(repetitions) <= limit:
-            return True
-        return sum(map(is_valued, repetitions)) <= limit
+        repetitions = view.repetitions(field) if view is not None else ()
+        return compare(sum(map(is_valued, repetitions)), limit)
 
     return test
 

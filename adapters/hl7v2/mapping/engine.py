@@ -83,7 +83,7 @@ class TableMapper:
         done = self._run(env)
         lost = self._losses(env)
         self._coverage.report(env, self._known_segments, lost)
-        return Mapped(
+        mapped = Mapped(
             resources=tuple(entry.body for entry in done.entries),
             bundle=done.bundle,
             issues=_issues(env),
@@ -91,6 +91,8 @@ class TableMapper:
             structure=done.structure,
             tables=self._version,
         )
+        env.release()
+        return mapped
 
     def _run(self, env: Env) -> _Done:
         """Map as far as it goes; what stops it is an issue."""

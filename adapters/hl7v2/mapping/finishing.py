@@ -183,19 +183,19 @@ def set_references(env: Env, naming: Callable[[Entry], str]) -> None:
 def paths_of(entry: Entry) -> dict[int, str]:
     """The path of each object and list within a resource, by identity."""
     found: dict[int, str] = {}
-
-    def walk(value: Json, path: str) -> None:
-        if isinstance(value, dict):
-            found[id(value)] = path
-            for name, inner in value.items():
-                walk(inner, f"{path}.{name}")
-        elif isinstance(value, list):
-            found[id(value)] = path
-            for i, inner in enumerate(value):
-                walk(inner, f"{path}[{i}]")
-
-    walk(cast("Json", entry.body), entry.type)
+    _add_paths(cast("Json", entry.body), entry.type, found)
     return found
+
+
+def _add_paths(value: Json, path: str, found: dict[int, str]) -> None:
+    if isinstance(value, dict):
+        found[id(value)] = path
+        for name, inner in value.items():
+            _add_paths(inner, f"{path}.{name}", found)
+    elif isinstance(value, list):
+        found[id(value)] = path
+        for i, inner in enumerate(value):
+            _add_paths(inner, f"{path}[{i}]", found)
 
 
 __all__ = ["close_gaps", "finish", "paths_of", "set_references"]

@@ -302,6 +302,10 @@ class Recalled:
         self.base = base
 
 
+def _released(origin: Origin) -> None:
+    raise RuntimeError("the message is mapped: nothing more is noted")
+
+
 class Env:
     """One message being mapped."""
 
@@ -357,6 +361,15 @@ class Env:
         """Whether what is being made depends on more than the value that it is made of."""
         self.known: dict[int, list[Entry]] = {}
         """By identity of something remembered: the resources that were made of it for this message."""
+
+    def release(self) -> None:
+        """Cut the circles between segments, groups and this, so that all of it goes at once, without the collector."""
+        for view in self.ordered:
+            view.scope.direct.clear()
+            view.near.clear()
+            view.near_entries.clear()
+            del view.env, view.scope
+        self.note = _released
 
     def discard(self, old: object) -> None:
         """Note that another value took the place of this one."""

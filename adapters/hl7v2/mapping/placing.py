@@ -59,31 +59,29 @@ class StructureReader(Protocol):
 
 def place(env: Env, root: GroupLike) -> int:
     """Make the views of a message; returns how many there are."""
+    _walk(env, root.items, Scope(root.name, None, 0))
+    return len(env.ordered)
+
+
+def _walk(env: Env, items: Iterable[object], scope: Scope) -> None:
     views, positions = env.views, env.positions
-    position = 0
-
-    def walk(items: Iterable[object], scope: Scope) -> None:
-        nonlocal position
-        for item in items:
-            if isinstance(item, Segment):
-                name = item.name
-                found = views.get(name)
-                if found is None:
-                    found = views[name] = []
-                    positions[name] = []
-                view = View(env, item, scope, position, len(found) + 1)
-                found.append(view)
-                env.ordered.append(view)
-                positions[name].append(position)
-                scope.direct.setdefault(name, []).append(view)
-                position += 1
-            else:
-                inner = Scope(item.name, scope, position)  # type: ignore[attr-defined]  # a group
-                walk(item.items, inner)  # type: ignore[attr-defined]  # a group
-        scope.last = position - 1
-
-    walk(root.items, Scope(root.name, None, 0))
-    return position
+    for item in items:
+        position = len(env.ordered)
+        if isinstance(item, Segment):
+            name = item.name
+            found = views.get(name)
+            if found is None:
+                found = views[name] = []
+                positions[name] = []
+            view = View(env, item, scope, position, len(found) + 1)
+            found.append(view)
+            env.ordered.append(view)
+            positions[name].append(position)
+            scope.direct.setdefault(name, []).append(view)
+        else:
+            inner = Scope(item.name, scope, position)  # type: ignore[attr-defined]  # a group
+            _walk(env, item.items, inner)  # type: ignore[attr-defined]  # a group
+    scope.last = len(env.ordered) - 1
 
 
 def anchors(env: Env, rule: ResourceRule) -> list[View]:
