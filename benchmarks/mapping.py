@@ -31,6 +31,8 @@ ADT_TARGET = 2000
 ORU_TARGET = 1000
 COLD_ROUNDS = 5
 REPEATS = 20
+COLLECTED = ", collector on"
+"""The garbage collector is off in the other cases, which are about the work; in a service it is on."""
 STAFF = 40
 """Groups of clinicians and wards that the usual messages are of; all of them are met before the clock starts."""
 MESSAGES = 2_000
@@ -141,10 +143,12 @@ def cases(mapper: Mapper) -> dict[str, Callable[[], object]]:
     return {
         "ADT parse + map": mapped(usual_adt, plain),
         "ADT parse + map + write": written(usual_adt),
+        f"ADT parse + map + write{COLLECTED}": written(usual_adt),
         "ADT of staff never seen + write": written(new_adt),
         "ADT with every origin": mapped(usual_adt, explained),
         "ORU with 20 OBX parse + map": mapped(usual_oru, plain),
         "ORU with 20 OBX parse + map + write": written(usual_oru),
+        f"ORU with 20 OBX parse + map + write{COLLECTED}": written(usual_oru),
         "parse alone (ADT, all fields)": lambda: [
             len(segment.fields) for segment in Message.parse(usual_adt[0]).segments()
         ],
@@ -162,10 +166,13 @@ def measure(rounds: int) -> dict[str, object]:
     gc.disable()
     for _ in range(rounds):
         for name, run in work.items():
+            if name.endswith(COLLECTED):
+                gc.enable()
             start = time.process_time()
             for _ in range(REPEATS):
                 run()
             seen[name].append((time.process_time() - start) / REPEATS)
+            gc.disable()
         gc.collect()
     gc.enable()
     rates = {name: 1 / statistics.median(times) for name, times in seen.items()}
@@ -238,7 +245,7 @@ def main() -> int:
             section = result[title]
             assert isinstance(section, dict)
             for name, value in section.items():
-                print(f"  {name:40} {value:>10}")
+                print(f"  {name:52} {value:>10}")
     ratios = result["times_budget"]
     assert isinstance(ratios, dict)
     return 0 if min(ratios.values()) >= 1 else 1
