@@ -7,14 +7,15 @@ are bound to the names in capitals, so rules of one form share their code, and n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Final, cast
 
 from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS
 from adapters.hl7v2.mapping.conditions import Test
+from adapters.hl7v2.mapping.emitting_targets import TargetWriter
 from adapters.hl7v2.mapping.frames import (
     NEXT,
     UNIT,
@@ -33,13 +34,7 @@ from adapters.hl7v2.mapping.rules import is_told, refuse, relink
 from adapters.hl7v2.mapping.shapes import PRIMITIVES
 from adapters.hl7v2.mapping.sources import EVERY, Kind, Source
 from adapters.hl7v2.mapping.targets import (
-    VALUE,
-    ExtensionWay,
-    Indexed,
-    KeyWay,
-    Labelled,
     Target,
-    This,
     copied,
     index_of,
 )
@@ -115,31 +110,12 @@ def _compiled(text: str) -> CodeType:
     return next(one for one in module.co_consts if isinstance(one, CodeType))
 
 
-@dataclass(slots=True)
-class _Writer:
+class _Writer(TargetWriter):
     """Writes the function of one rule."""
 
-    rule: Rule
-    lines: list[str] = field(default_factory=list)
-    names: dict[str, object] = field(default_factory=dict)
-    depth: int = 1
-    skip: str = "return"
-    """How to go on where a repetition gives nothing."""
-    number: str = "1"
-    place: str = "0"
-    spot: str = ""
-    key: str = "()"
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines) + "\n"
-
-    def add(self, *lines: str) -> None:
-        self.lines.extend("    " * self.depth + one for one in lines)
-
-    def name(self, name: str, value: object) -> str:
-        self.names[name] = value
-        return name
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(rule.target)
+        self.rule = rule
 
     def written(self) -> _Writer:
         """Write all of it."""
@@ -270,10 +246,10 @@ class _Writer:
             if not is_plain:
                 self.add("frame.source = None")
         if maker.gives <= PRIMITIVES:
-            self._write_plain()
+            self.write_plain()
         else:
-            self._write_object("value")
-            self._log_object()
+            self.write_object("value")
+            self.log_object()
         self.add(f"view.read.add({self.spot})")
 
     def _look(self, source: Source, inside: int = 0) -> None:
@@ -295,11 +271,11 @@ class _Writer:
         self.name("CONSTANT", constant)
         if isinstance(constant, dict | list):
             self.add("value = copied(CONSTANT)")
-            self._write_object("value")
-            self._log_object()
+            self.write_object("value")
+            self.log_object()
         else:
             self.add("value = CONSTANT")
-            self._write_plain()
+            self.write_plain()
 
     def _of_value(self, source: Source, maker: Maker) -> None:
         self._frame(source)
@@ -324,12 +300,12 @@ class _Writer:
     def _put_value(self, maker: Maker) -> None:
         (kind,) = maker.gives if len(maker.gives) == 1 else ("",)
         if maker.is_document and kind not in PRIMITIVES:
-            self._write_object("value")
+            self.write_object("value")
         elif maker.gives <= PRIMITIVES:
-            self._write_plain()
+            self.write_plain()
         else:
-            self._write_object("value")
-            self._log_object()
+            self.write_object("value")
+            self.log_object()
             self.add("relink(env, value, placed)")
 
     def _remembered(self, source: Source, maker: Maker) -> None:
@@ -370,92 +346,6 @@ class _Writer:
             return
         self.add("inner = frame.component", f"{start}frame.field, frame.repetition, ")
         self.lines[-1] += "inner or COMPONENT, COMPONENT if inner else SUBCOMPONENT)"
-
-    # where they go
-
-    def _enter(self) -> None:
-        self.add("into = frame.out")
-        for i, step in enumerate(self.rule.target.inner):
-            self.add(*self._entered(i, step))
-
-    def _entered(self, i: int, step: object) -> Iterator[str]:
-        way = self.name(f"WAY{i}", step)
-        match step:
-            case KeyWay(name, others) if not others:
-                key = self.name(f"NAME{i}", name)
-                yield from (f"inner = into.get({key})", "if inner is None:")
-                yield from (f"    inner = into[{key}] = {{}}", "into = inner")
-            case Indexed(name, index) if index == 0:
-                key = self.name(f"NAME{i}", name)
-                yield from (f"found_there = into.get({key})", "if found_there is None:")
-                yield from ("    inner = {}", f"    into[{key}] = [inner]", "    into = inner")
-                yield from ("else:", f"    into = {way}.enter(into, frame, {self.key})")
-            case ExtensionWay(name, url):
-                key, address = self.name(f"NAME{i}", name), self.name(f"URL{i}", url)
-                yield from (f"if {key} in into:", f"    into = {way}.enter(into, frame, None)")
-                yield from ("else:", f"    inner = {{'url': {address}}}")
-                yield from (f"    into[{key}] = [inner]", "    into = inner")
-            case This():
-                return
-            case _:
-                yield f"into = {way}.enter(into, frame, {self.key})"
-
-    def _write_plain(self) -> None:
-        """Put a text, number or boolean in its place, and log it."""
-        self._enter()
-        last = self.rule.target.last
-        self.name("END", last)
-        match last:
-            case KeyWay(name, others):
-                self.name("NAME", name)
-                if others:
-                    self.add(f"END.put(into, value, frame, {self.key})")
-                else:
-                    self.add("old = into.get(NAME)", "if old is not None and old != value:")
-                    self.add("    env.discard(old)", "into[NAME] = value")
-                self.add(f"env.note((into, NAME, value, view, {self.place}, NAMING))")
-            case Labelled(name):
-                self.name("NAME", name)
-                self.add("found_there = into.get(NAME)", "if found_there is None:")
-                self.add("    found_there = into[NAME] = []", "found_there.append(value)")
-                self.add("env.note((found_there, len(found_there) - 1, value, view, ")
-                self.lines[-1] += f"{self.place}, NAMING))"
-            case This():
-                self.name("NAME", VALUE)
-                self.add(
-                    "into[NAME] = value",
-                    f"env.note((into, NAME, value, view, {self.place}, NAMING))",
-                )
-            case Indexed(name) | ExtensionWay(name):
-                self.name("NAME", name)
-                self.add(f"placed = END.put(into, value, frame, {self.key})")
-                self._log_object()
-
-    def _write_object(self, value: str) -> None:
-        """Put an object in its place; `placed` is the one that stands there then."""
-        self._enter()
-        last = self.rule.target.last
-        self.name("END", last)
-        if isinstance(last, KeyWay) and not last.others:
-            self.name("NAME", last.name)
-            self.add("if NAME in into:", f"    placed = END.put(into, {value}, frame, {self.key})")
-            self.add("else:", f"    placed = into[NAME] = {value}")
-        else:
-            self.name("NAME", VALUE if isinstance(last, This) else last.name)
-            self.add(f"placed = END.put(into, {value}, frame, {self.key})")
-        self.add(f"if placed is not {value} and {value}.__class__ is dict:")
-        self.add(f"    env.moved[id({value})] = ({value}, placed)")
-
-    def _log_object(self) -> None:
-        last = self.rule.target.last
-        end = f"value, view, {self.place}, NAMING))"
-        if isinstance(last, KeyWay):
-            self.add(f"env.note((into, NAME, {end}")
-        elif isinstance(last, This):
-            self.add(f"env.note((into, NAME if placed is value else '', {end}")
-        else:
-            self.add("found_there = into[NAME]")
-            self.add(f"env.note((found_there, index_of(placed, found_there), {end}")
 
 
 __all__ = ["Rule"]

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from adapters.hl7v2.codec import Message
-from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS, Delimiters
+from adapters.hl7v2.codec.delimiters import DEFAULT_DELIMITERS
 from adapters.hl7v2.codec.errors import CharsetError
-from adapters.hl7v2.codec.message import Component
 from adapters.hl7v2.codec.segment import SELF_DESCRIBING, Segment
+from adapters.hl7v2.mapping.leaves import (
+    COMPONENT_BITS,
+    FIELD_BITS,
+    NEXT,
+    PARTS,
+    REPETITION_BITS,
+    SHORT,
+    UNIT,
+    Parts,
+    below,
+    clean,
+    complex_finder,
+    cut_text,
+    is_valued,
+    leaf,
+    separators,
+    special_finder,
+    spot,
+)
 from adapters.hl7v2.mapping.protocol import (
     Issue,
     IssueCode,
@@ -26,37 +42,16 @@ from adapters.hl7v2.mapping.remembered import Remembered
 from adapters.hl7v2.mapping.sources import Source
 from schemas.errors import MeshError
 
-Parts = list[Component]
-_NULL: Final = '""'
-_SHORT: Final = 128
-"""Bytes of a field that can hold more parts than any limit allows only where a limit is smaller than that."""
-_DELETED: Final = {code: None for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D)}
 MAX_ISSUES: Final = 1_000
 """Per message; the rest is counted in one last issue."""
-
-
-_COMPONENT: Final = 10
-_FIELD: Final = 20
-_REPETITION: Final = 30
-UNIT: Final = 1 << _COMPONENT
-NEXT: Final = 1 << _REPETITION
-PARTS: Final = (1 << _COMPONENT) - 1
-"""As many components or subcomponents a place can tell apart."""
-
-
-def spot(field: int, repetition: int, component: int = 1, subcomponent: int = 1) -> int:
-    """A leaf of a segment as a number: quick to make and to look up."""
-    return (
-        (repetition << _REPETITION) + (field << _FIELD) + (component << _COMPONENT) + subcomponent
-    )
 
 
 def place_address(view: View, place: int) -> str:
     """`OBX[3]-5[2].1` of a place: a spot whose component and subcomponent may be 0; empty for the place 0."""
     if not place:
         return ""
-    field, repetition = place >> _FIELD & PARTS, place >> _REPETITION
-    component, subcomponent = place >> _COMPONENT & PARTS, place & PARTS
+    field, repetition = place >> FIELD_BITS & PARTS, place >> REPETITION_BITS
+    component, subcomponent = place >> COMPONENT_BITS & PARTS, place & PARTS
     if not field:
         return view.address
     text = f"{view.address}-{field}"
@@ -146,9 +141,9 @@ class View:
     def _read(self, field: int) -> list[Parts]:
         raw = self.fields[field]
         marks = None if self.name in SELF_DESCRIBING and field <= 2 else self.env.simple_marks
-        if marks is not None and len(raw) <= _SHORT and self.env.is_complex(raw) is None:
+        if marks is not None and len(raw) <= SHORT and self.env.is_complex(raw) is None:
             # a short text of letters and separators alone: no set of characters, escape or limit is in question
-            return _cut(raw.decode("ascii"), *marks)
+            return cut_text(raw.decode("ascii"), *marks)
         try:
             cut = self.env.message.parts(self.segment, field)
         except MeshError as err:
@@ -156,101 +151,13 @@ class View:
             self.env.issue(Severity.ERROR, code, f"{self.address}-{field}", detail=err.code)
             return []
         for repetition in cut:
-            _clean(repetition)
+            clean(repetition)
         return cut
 
     @property
     def address(self) -> str:
         """`OBX[3]`; `PID` when it is the first."""
         return self.name if self.number == 1 else f"{self.name}[{self.number}]"
-
-
-def _cut(text: str, repetition: str, component: str, subcomponent: str) -> list[Parts]:
-    found: list[Parts] = []
-    for one in text.split(repetition):
-        parts: Parts = [part.strip() for part in one.split(component)]
-        if subcomponent in one:
-            parts = [
-                [inner.strip() for inner in part.split(subcomponent)]
-                if isinstance(part, str) and subcomponent in part
-                else part
-                for part in parts
-            ]
-        found.append(parts)
-    return found
-
-
-@lru_cache(maxsize=256)
-def _complex(marks: Delimiters) -> Callable[[bytes], object]:
-    """Finds what makes a field more than separators and ASCII text: escapes, quotes, control and other bytes."""
-    return re.compile(rb'[\x00-\x1f"\x7f-\xff' + re.escape(marks.escape) + rb"]").search
-
-
-@lru_cache(maxsize=256)
-def _special(marks: Delimiters) -> Callable[[bytes], object]:
-    """Finds what makes a field more than a trimmed ASCII text: delimiters, quotes, control and other bytes."""
-    delimiters = b"".join((marks.component, marks.repetition, marks.escape, marks.subcomponent))
-    return re.compile(rb'[\x00-\x1f"\x7f-\xff' + re.escape(delimiters) + rb"]|\A | \Z").search
-
-
-@lru_cache(maxsize=256)
-def _simple(marks: Delimiters) -> tuple[str, str, str] | None:
-    found = marks.repetition, marks.component, marks.subcomponent
-    if not all(found):
-        return None
-    repetition, component, subcomponent = (one.decode("ascii") for one in found)
-    return repetition, component, subcomponent
-
-
-def _clean(parts: Parts) -> None:
-    for i, part in enumerate(parts):
-        if isinstance(part, str):
-            if part:
-                parts[i] = _cleaned(part)
-        else:
-            parts[i] = [_cleaned(one) for one in part]
-
-
-def _cleaned(text: str) -> str:
-    if not text.isprintable():
-        text = text.translate(_DELETED)
-    return "" if text == _NULL else text.strip()
-
-
-def leaf(parts: Parts, component: int, subcomponent: int) -> str:
-    """The text of a leaf; 0 means the first. Empty when it is not there."""
-    if component > 1:
-        if component > len(parts):
-            return ""
-        part = parts[component - 1]
-    elif parts:
-        part = parts[0]
-    else:
-        return ""
-    if isinstance(part, str):
-        return part if subcomponent <= 1 else ""
-    at = subcomponent or 1
-    return part[at - 1] if at <= len(part) else ""
-
-
-def below(parts: Parts, component: int, subcomponent: int) -> Parts:
-    """The value at an address, as the parts that a data type document sees."""
-    if not component:
-        return parts
-    if component > len(parts):
-        return []
-    part = parts[component - 1]
-    if subcomponent:
-        return [leaf(parts, component, subcomponent)]
-    return [part] if isinstance(part, str) else list(part)
-
-
-def is_valued(parts: Parts) -> bool:
-    """Whether any leaf holds a text."""
-    for part in parts:  # noqa: SIM110  # the first part usually says it: a generator costs more
-        if part and (isinstance(part, str) or any(part)):
-            return True
-    return False
 
 
 Origin = tuple[object, object, object, View, int, Naming]
@@ -319,9 +226,9 @@ class Env:
         self.message = message
         self.context = context
         marks = message.delimiters
-        self.is_special = _special(marks)
-        self.is_complex = _complex(marks)
-        self.simple_marks = _simple(marks)
+        self.is_special = special_finder(marks)
+        self.is_complex = complex_finder(marks)
+        self.simple_marks = separators(marks)
         """Separators of repetitions, components and subcomponents, where a message has all of them."""
         self.is_usual = message.delimiters == DEFAULT_DELIMITERS
         """Whether equal bytes of two such messages mean the same."""
@@ -515,7 +422,7 @@ class Frame:
         """What the rule that runs reads, for its address."""
         if field:
             # a leaf of the value is the spot at + component * unit + subcomponent
-            start = (repetition << _REPETITION) + (field << _FIELD)
+            start = (repetition << REPETITION_BITS) + (field << FIELD_BITS)
             if not component:
                 self.at = self.base = start
                 self.unit = UNIT
@@ -564,6 +471,9 @@ Step = Callable[[Frame], None]
 Parameters = Mapping[str, str]
 
 __all__ = [
+    "NEXT",
+    "PARTS",
+    "UNIT",
     "Entry",
     "Env",
     "Frame",
