@@ -52,7 +52,6 @@ class AccessLog:
                 f"{_WAITING} access records wait to be stored: the store is too slow or away"
             )
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        stored.add_done_callback(_seen)
         self._waiting.append((bounded(entry), stored))
         self._begin()
         return stored
@@ -105,7 +104,7 @@ class AccessLog:
             if failure is None:
                 stored.set_result(None)
             else:
-                stored.set_exception(failure)
+                _fail(stored, failure)
 
     async def drain(self) -> None:
         """Return when everything has its answer."""
@@ -122,13 +121,13 @@ class AccessLog:
         while self._waiting:
             _, stored = self._waiting.popleft()
             if not stored.done():
-                stored.set_exception(Closed("the access log was stopped"))
+                _fail(stored, Closed("the access log was stopped"))
 
 
-def _seen(stored: asyncio.Future[None]) -> None:
-    """What went wrong is counted, also where nobody waits for it."""
-    if not stored.cancelled():
-        stored.exception()
+def _fail(stored: asyncio.Future[None], error: MeshError) -> None:
+    """Tell who waits. Where nobody does it is counted all the same, and asyncio has nothing to complain of."""
+    stored.set_exception(error)
+    stored.exception()
 
 
 __all__ = ["AccessLog"]

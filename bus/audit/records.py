@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -13,10 +12,10 @@ from bus.bodies import UnreadableContent
 RECORDS_TYPE: Final = "medmesh/access-records"
 _MAX_TEXT: Final = 1024
 _MAX_DETAILS: Final = 16
+_SHOWN: Final = ("at_ms", "client", "proof", "deed", "allowed", "status", "purpose")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessEntry:
+class AccessEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One deed of one client. Everything about it is protected data."""
 
     at_ms: int
@@ -24,13 +23,18 @@ class AccessEntry:
     proof: str
     """How the client proved who it is."""
     deed: str
-    what: str = field(repr=False)
+    what: str
     allowed: bool = True
     status: int = 0
-    user: str = field(default="", repr=False)
+    user: str = ""
     purpose: str = ""
-    remote: str = field(default="", repr=False)
-    details: Mapping[str, str] = field(default_factory=dict, repr=False)
+    remote: str = ""
+    details: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Neither of whom it tells, nor from where."""
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in _SHOWN)
+        return f"AccessEntry({shown})"
 
 
 class _Batch(msgspec.Struct, frozen=True):
@@ -44,6 +48,8 @@ _DECODER: Final = msgspec.json.Decoder(_Batch)
 
 def bounded(entry: AccessEntry) -> AccessEntry:
     """The entry with its texts cut to what a record holds: a long request must not fill the log."""
+    if _is_short(entry):
+        return entry
     details = {
         key[:_MAX_TEXT]: value[:_MAX_TEXT]
         for key, value in list(entry.details.items())[:_MAX_DETAILS]
@@ -61,6 +67,14 @@ def bounded(entry: AccessEntry) -> AccessEntry:
         remote=entry.remote[:_MAX_TEXT],
         details=details,
     )
+
+
+def _is_short(entry: AccessEntry) -> bool:
+    """Whether it holds so little that nothing of it can be too long: nearly every one does."""
+    if len(entry.details) > _MAX_DETAILS:
+        return False
+    texts = (entry.what, entry.client, entry.user, entry.purpose, entry.remote)
+    return len("".join((*texts, *entry.details, *entry.details.values()))) <= _MAX_TEXT
 
 
 def encode(entries: Sequence[AccessEntry]) -> bytes:

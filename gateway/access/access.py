@@ -183,8 +183,8 @@ class GatewayAccess:
             AccessEntry(
                 at_ms=self._clock.now_ms(),
                 client=client.name,
-                proof=client.proof.value,
-                deed=record.deed.value,
+                proof=client.proof._value_,
+                deed=record.deed._value_,
                 what=record.what,
                 allowed=record.allowed,
                 status=record.status,

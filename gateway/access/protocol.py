@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Protocol, runtime_checkable
 
+import msgspec
+
 from schemas.errors import MeshError, ResourceExhausted
 
 
@@ -101,8 +103,7 @@ class Deed(Enum):
     REPLAY = "replay"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessRecord:
+class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Who did what, to what, and why. It is sealed like an event: the carrier sees nothing of it."""
 
     client: Client
@@ -114,7 +115,7 @@ class AccessRecord:
     """HTTP status of the answer; 0 where there is none."""
     remote: str = ""
     """Address of the peer."""
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Access(Protocol):
