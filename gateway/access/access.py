@@ -61,6 +61,11 @@ class GatewayAccess:
         """What the token endpoint decides with."""
         self._rights = rights
         self._is_open = self._rights.keys() == {ANONYMOUS}
+        self._anonymous = (
+            Client(name=ANONYMOUS, proof=Proof.NOTHING, scopes=rights[ANONYMOUS].scopes)
+            if self._is_open
+            else None
+        )
         self._keys = ApiKeys(clients)
         self._certificates = Certificates(clients)
         self._rates = rates
@@ -94,12 +99,20 @@ class GatewayAccess:
 
     async def identify(self, credentials: Credentials) -> Client:
         """See `Access.identify`."""
+        if self._anonymous is not None and not credentials.purpose:
+            return self._anonymous
         try:
-            identity = await self._identity(credentials)
+            identity = self._by_key_alone(credentials) or await self._identity(credentials)
         except Unauthenticated:
             self._counters.add("access_refused", who="gateway", reason=Unauthenticated.code)
             raise
         return client_of(identity, credentials)
+
+    def _by_key_alone(self, credentials: Credentials) -> Identity | None:
+        """Whose key that is, where there is one in its own header and nothing else to look at."""
+        if credentials.authorization or credentials.certificate_names or self._is_open:
+            return None
+        return self._by_key(credentials.api_key) if credentials.api_key else None
 
     async def _identity(self, credentials: Credentials) -> Identity:
         if self._is_open:

@@ -45,7 +45,8 @@ class Certificates:
 
 def purpose_of(credentials: Credentials) -> str:
     """The purpose that the client states, where it is a code; anything else is nothing that it may put in a record."""
-    return credentials.purpose if _PURPOSE.match(credentials.purpose) else ""
+    told = credentials.purpose
+    return told if told and _PURPOSE.match(told) else ""
 
 
 def client_of(identity: Identity, credentials: Credentials) -> Client:

@@ -18,7 +18,7 @@ from gateway.fhir.facade import Facade
 from gateway.fhir.openapi import components, path_items
 from gateway.fhir.owners import MAJOR
 from gateway.fhir.reading import pairs_of
-from gateway.http.departure import Departure
+from gateway.http.departure import Departure, first_looks
 from gateway.http.request import Bounds, Request
 from gateway.part import Mount, PartKind
 from schemas.gateway import GatewaySection
@@ -47,6 +47,7 @@ class FhirPart:
         self._section = section
         self._own = section.fhir or GatewayFhirSection()
         self._access = access
+        self._looks = first_looks()
         self._facade = Facade(
             runtime, access, trusted=frozenset(self._own.owners), smart=bool(section.client)
         )
@@ -82,7 +83,7 @@ class FhirPart:
         try:
             wanted = await self._read(request, client, release, steps, scope)
             # A search that nobody waits for any more is given up; a change goes on, so that its record tells its end.
-            with Departure(receive) if wanted.method in _SAFE else nullcontext():
+            with Departure(receive, self._looks) if wanted.method in _SAFE else nullcontext():
                 response = await self._facade.respond(wanted)
         except Refusal as refusal:
             response = refusal.response()

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from gateway.contract import Receive
 from gateway.http.exchange import Gone
+from gateway.http.turns import Turns
 
-_FIRST_LOOK_S: Final = 0.02
-"""Most work is done by then, and costs no watcher."""
+
+def first_looks() -> Turns:
+    """When to begin to look: most work is done by then, and costs no watcher."""
+    return Turns(0.02)
 
 
 class Departure:
-    """`with Departure(receive): await work`: `Gone` is raised, and the work cancelled, when the client leaves.
+    """`with Departure(receive, looks): await work`: `Gone` is raised, and the work cancelled, when the client leaves.
 
     The body must have been read.
     """
 
-    __slots__ = ("_is_gone", "_receive", "_task", "_timer", "_watcher")
+    __slots__ = ("_is_gone", "_looks", "_receive", "_task", "_watcher")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, looks: Turns) -> None:
         self._receive = receive
+        self._looks = looks
         self._task: asyncio.Task[object] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._is_gone = False
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(_FIRST_LOOK_S, self._begin)
+        self._looks.add(self)
         return self
 
     def __exit__(
@@ -39,8 +42,7 @@ class Departure:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._looks.remove(self)
         if self._watcher is not None:
             self._watcher.cancel()
         if self._is_gone and kind is asyncio.CancelledError and self._task is not None:
@@ -48,7 +50,8 @@ class Departure:
                 return  # somebody else wants the task to end, too
             raise Gone from None
 
-    def _begin(self) -> None:
+    def late(self) -> None:
+        """Begin to look."""
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
@@ -59,4 +62,4 @@ class Departure:
             self._task.cancel()
 
 
-__all__ = ["Departure"]
+__all__ = ["Departure", "first_looks"]

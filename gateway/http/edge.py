@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import re
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Final
 
@@ -18,6 +19,7 @@ from gateway.http.origins import Origins
 from gateway.http.problems import CONTENT_TYPE, Problem, problem_of
 from gateway.http.request import HEADERS
 from gateway.http.router import Router
+from gateway.part import Mount
 from schemas.errors import MeshError
 
 _log = logger(__name__)
@@ -53,31 +55,39 @@ class Edge:
         self._origins = origins
         self._max_requests = max_requests
         self._counters = counters
-        self._run = f"{chance.getrandbits(48):012x}"
+        self._run = f"{chance.getrandbits(48):012x}".encode()
         self._numbers = itertools.count(1)
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None
+        """Where somebody waits for it."""
         self.in_hand = 0
         """Requests in work that count against `max_requests`."""
         self.is_draining = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request, or hand a WebSocket to its part."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
+            return self._http(scope, receive, send)
+        return self._websocket(scope, receive, send)
 
     async def finished(self) -> None:
         """Wait until nothing is in hand."""
-        await self._idle.wait()
+        while self.in_hand:
+            if self._idle is None:
+                self._idle = asyncio.Event()
+            await self._idle.wait()
 
     # HTTP
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         try:
-            await self._answer(exchange)
+            mount = self._admit(exchange, scope)
+            if mount is None:
+                await answer(exchange.send, 204, b"", self._origins.preflight_headers())
+            elif mount.is_stream:
+                await mount.app(exchange.scope, exchange.receive, exchange.send)
+            else:
+                await self._in_hand(mount, exchange)
         except Gone:
             self._counters.add("http_abandoned", who=_WHO)
         except Refused as refused:
@@ -90,58 +100,42 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - the outermost edge of a request: its client must get an answer
             await self._refuse(exchange, self._fault(error))
 
-    async def _answer(self, exchange: Exchange) -> None:
-        """Hand the request to its part. Raises what becomes a problem."""
-        scope = exchange.scope
+    def _admit(self, exchange: Exchange, scope: Scope) -> Mount | None:
+        """The part that answers; None where a browser asks in advance. Raises what becomes a problem."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        exchange.scope = scope = {**scope, HEADERS: headers}
+        exchange.scope = {**scope, HEADERS: headers}
         exchange.extra.append((REQUEST_ID, self._request_id(headers)))
-        self._check_origin(scope, headers, exchange)
+        origins = self._origins
+        if not origins.is_usual(headers):
+            if (problem := origins.refusal(scope["scheme"], headers)) is not None:
+                raise Refused(problem)
+            exchange.extra.extend(origins.headers(headers))
         exchange.mount = mount = self._router.find(scope["path"])
         if mount is None:
             raise Refused(_not_found())
-        if self._origins.is_preflight(scope["method"], headers):
-            await answer(exchange.send, 204, b"", self._origins.preflight_headers())
-        elif mount.is_stream:
-            await mount.app(scope, exchange.receive, exchange.send)
-        else:
-            self._enter()
-            try:
-                await mount.app(scope, exchange.receive, exchange.send)
-            finally:
-                self._leave()
+        is_asked_first = scope["method"] == "OPTIONS" and origins.is_preflight("OPTIONS", headers)
+        return None if is_asked_first else mount
 
-    def _check_origin(self, scope: Scope, headers: dict[bytes, bytes], exchange: Exchange) -> None:
-        if (problem := self._origins.refusal(scope["scheme"], headers)) is not None:
-            raise Refused(problem)
-        if b"origin" in headers:
-            exchange.extra.extend(self._origins.headers(headers))
-
-    def _enter(self) -> None:
+    async def _in_hand(self, mount: Mount, exchange: Exchange) -> None:
+        """Have it answered, if there is a place."""
         if self.is_draining:
             raise Refused(DRAINING)
         if self.in_hand >= self._max_requests:
-            raise Refused(
-                Problem(
-                    status=HTTPStatus.SERVICE_UNAVAILABLE,
-                    code="too_many_in_work",
-                    detail=f"{self._max_requests} requests are in work at this gateway ([gateway] max_requests)",
-                    retry_after_s=_BUSY_S,
-                )
-            )
+            raise Refused(_too_many(self._max_requests))
         self.in_hand += 1
-        self._idle.clear()
-
-    def _leave(self) -> None:
-        self.in_hand -= 1
-        if not self.in_hand:
-            self._idle.set()
+        try:
+            await mount.app(exchange.scope, exchange.receive, exchange.send)
+        finally:
+            self.in_hand -= 1
+            if self._idle is not None and not self.in_hand:
+                self._idle.set()
+                self._idle = None
 
     def _request_id(self, headers: dict[bytes, bytes]) -> bytes:
         told = headers.get(REQUEST_ID)
         if told and _REQUEST_ID.match(told):
             return told
-        return f"{self._run}{next(self._numbers):x}".encode()
+        return b"%b%x" % (self._run, next(self._numbers))
 
     async def _refuse(self, exchange: Exchange, problem: Problem) -> None:
         mount = exchange.mount
@@ -193,6 +187,15 @@ class Edge:
             await mount.app(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the outermost edge of a WebSocket
             self._fault(error)
+
+
+def _too_many(allowed: int) -> Problem:
+    return Problem(
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        code="too_many_in_work",
+        detail=f"{allowed} requests are in work at this gateway ([gateway] max_requests)",
+        retry_after_s=_BUSY_S,
+    )
 
 
 def _not_found() -> Problem:

@@ -23,6 +23,7 @@ _EXPOSED: Final = (
     b"etag, location, last-modified, retry-after, x-request-id, content-location, www-authenticate"
 )
 _MAX_AGE_S: Final = b"600"
+_REMEMBERED: Final = 64
 
 
 class Origins:
@@ -32,6 +33,14 @@ class Origins:
         self._allowed = frozenset(origin.rstrip("/").encode() for origin in allowed)
         self._hosts = hosts
         """Names under which the gateway is reached; empty: any."""
+        self._usual: set[bytes] = set()
+        """Some `Host`s that were taken, as they were written."""
+
+    def is_usual(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether it comes from no page, and its `Host` was taken before: there is nothing to look at, then."""
+        if b"origin" in headers:
+            return False
+        return not self._hosts or headers.get(b"host", b"") in self._usual
 
     def refusal(self, scheme: str, headers: Mapping[bytes, bytes]) -> Problem | None:
         """Why a request is not taken; None when it is."""
@@ -42,6 +51,8 @@ class Origins:
                 code="host_not_allowed",
                 detail="a gateway without clients answers only to names of this machine: localhost, 127.0.0.1, [::1]",
             )
+        if len(self._usual) < _REMEMBERED:
+            self._usual.add(headers.get(b"host", b""))
         origin = headers.get(b"origin")
         if origin is None or origin in self._allowed or origin == scheme.encode() + b"://" + host:
             return None

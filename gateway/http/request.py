@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from math import isfinite
 from typing import Final
@@ -14,6 +14,7 @@ from gateway.contract import Receive, Scope
 from gateway.http.deadline import Deadline
 from gateway.http.exchange import Gone, Refused
 from gateway.http.problems import Header, Problem
+from gateway.http.turns import Turns
 
 CERTIFICATE: Final = "medmesh.certificate"
 """Key of a scope whose listener has verified a client certificate: (names, SHA-256)."""
@@ -33,6 +34,11 @@ class Bounds:
     max_body: int
     body_timeout_s: float
     request_timeout_s: float
+    late: Turns = field(init=False, repr=False, compare=False)
+    """Those whose body has not come."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "late", Turns(self.body_timeout_s))
 
 
 class Request:
@@ -152,7 +158,7 @@ class Request:
         if not told:
             return b""
         try:
-            with Deadline(bounds.body_timeout_s):
+            with Deadline(bounds.late):
                 return await self._read(told, bounds)
         except TimeoutError:
             raise Refused(

@@ -10,7 +10,7 @@ from bus.envelope.types import NobodyMayRead
 from bus.services.channel import CALL_TTL_S
 from gateway.access.protocol import Deed
 from gateway.contract import GatewayRuntime, Receive, Scope, Send
-from gateway.http.departure import Departure
+from gateway.http.departure import Departure, first_looks
 from gateway.http.exchange import Refused, answer
 from gateway.http.problems import Problem
 from gateway.http.request import Request, bad_request
@@ -30,6 +30,7 @@ class Requesting:
     def __init__(self, runtime: GatewayRuntime, desk: Desk) -> None:
         self._runtime = runtime
         self._desk = desk
+        self._looks = first_looks()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Make one call."""
@@ -66,7 +67,7 @@ class Requesting:
                 # who named the call may come again for its answer: the work goes on when the client goes away
                 response = await asking
             else:
-                with Departure(receive):
+                with Departure(receive, self._looks):
                     response = await asking
         except NobodyMayRead:
             raise Refused(_no_such_service(asked)) from None
