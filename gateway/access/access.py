@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 from bus.audit import AccessEntry, AccessLog
@@ -161,7 +162,7 @@ class GatewayAccess:
 
     def may_publish(self, client: Client, subject: str) -> None:
         """See `Access.may_publish`. Raises `SubjectError` for what is no subject."""
-        self._ask(client, "publish", self._of(client).publish, subjects.subject(subject))
+        self._ask(client, "publish", self._of(client).publish, _checked(subject))
 
     def may_subscribe(self, client: Client, pattern: str) -> None:
         """See `Access.may_subscribe`. Raises `SubjectError` for what is no pattern."""
@@ -221,6 +222,12 @@ class GatewayAccess:
     def _refusal(self, client: Client, why: str) -> Forbidden:
         self._counters.add("access_refused", who=client.name, reason=Forbidden.code)
         return Forbidden(f"client {client.name} {why}")
+
+
+@lru_cache(maxsize=1024)
+def _checked(text: str) -> str:
+    """A subject. Raises `SubjectError`."""
+    return subjects.subject(text)
 
 
 __all__ = ["GatewayAccess", "Tokens"]

@@ -87,7 +87,11 @@ class Edge:
             elif mount.is_stream:
                 await mount.app(exchange.scope, exchange.receive, exchange.send)
             else:
-                await self._in_hand(mount, exchange)
+                self._enter()
+                try:
+                    await mount.app(exchange.scope, exchange.receive, exchange.send)
+                finally:
+                    self._leave()
         except Gone:
             self._counters.add("http_abandoned", who=_WHO)
         except Refused as refused:
@@ -116,20 +120,19 @@ class Edge:
         is_asked_first = scope["method"] == "OPTIONS" and origins.is_preflight("OPTIONS", headers)
         return None if is_asked_first else mount
 
-    async def _in_hand(self, mount: Mount, exchange: Exchange) -> None:
-        """Have it answered, if there is a place."""
+    def _enter(self) -> None:
+        """Take a place. Raises `Refused` where there is none."""
         if self.is_draining:
             raise Refused(DRAINING)
         if self.in_hand >= self._max_requests:
             raise Refused(_too_many(self._max_requests))
         self.in_hand += 1
-        try:
-            await mount.app(exchange.scope, exchange.receive, exchange.send)
-        finally:
-            self.in_hand -= 1
-            if self._idle is not None and not self.in_hand:
-                self._idle.set()
-                self._idle = None
+
+    def _leave(self) -> None:
+        self.in_hand -= 1
+        if self._idle is not None and not self.in_hand:
+            self._idle.set()
+            self._idle = None
 
     def _request_id(self, headers: dict[bytes, bytes]) -> bytes:
         told = headers.get(REQUEST_ID)

@@ -53,7 +53,7 @@ class Publishing:
         client = await desk.admit(request)
         request.accepts("application/json")
         target = target_of(self._runtime.site, request.path[len(PREFIX) :])
-        kind = _event_type(request)
+        kind = _event_type(request.headers.get(b"content-type", b""))
         message_id = desk.id_for(client, request, target.name) or self._fresh()
         subject = self._subject(request, target, message_id)
         desk.allow(
@@ -116,8 +116,10 @@ def target_of(site: SiteId, text: str) -> Target:
     return Target(Domain(parts[2]), parts[3], partition, ".".join(parts[:_SHORT]))
 
 
-def _event_type(request: Request) -> str:
-    told = request.text(b"content-type")
+@lru_cache(maxsize=1024)
+def _event_type(raw: bytes) -> str:
+    """The type of an event, from `Content-Type`. Raises `Refused`."""
+    told = raw.decode("latin-1").strip()
     if not told:
         return _BYTES
     if not _TYPE.match(told):

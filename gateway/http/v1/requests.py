@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from bus.envelope.types import NobodyMayRead
 from bus.services.channel import CALL_TTL_S
@@ -12,7 +12,7 @@ from gateway.access.protocol import Deed
 from gateway.contract import GatewayRuntime, Receive, Scope, Send
 from gateway.http.departure import Departure, first_looks
 from gateway.http.exchange import Refused, answer
-from gateway.http.problems import Problem
+from gateway.http.problems import Header, Problem
 from gateway.http.request import Request, bad_request
 from gateway.http.v1.desk import Desk
 from schemas import subjects
@@ -31,6 +31,7 @@ class Requesting:
         self._runtime = runtime
         self._desk = desk
         self._looks = first_looks()
+        self._longest_s = min(desk.bounds.request_timeout_s, CALL_TTL_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Make one call."""
@@ -38,25 +39,24 @@ class Requesting:
         request.require("POST")
         desk = self._desk
         client = await desk.admit(request)
-        service, method = _target(request.path[len(PREFIX) :])
-        version = _version(request)
-        asked = service if version == 1 else f"{service}.v{version}"
-        what = f"{asked}/{method}"
+        target = _target(request.path[len(PREFIX) :], _version(request))
+        what = target.what
         desk.allow(
-            client, request, Deed.CALL, what, lambda: desk.access.may_call(client, asked, method)
-        )
+            client, request, Deed.CALL, what,
+            lambda: desk.access.may_call(client, target.asked, target.method),
+        )  # fmt: skip
         call_id = desk.id_for(client, request, what)
         priority = desk.priority(request)
-        timeout_s = request.timeout_s(min(desk.bounds.request_timeout_s, CALL_TTL_S))
-        kind = _type(request.text(b"content-type"))
+        timeout_s = request.timeout_s(self._longest_s)
+        kind = _kind(request.headers.get(b"content-type", b""))
         body = await request.body(desk.bounds)
         record = desk.record(client, request, Deed.CALL, what)
         asking = self._runtime.call(
-            service,
-            method,
+            target.service,
+            target.method,
             body,
             type=kind,
-            version=version,
+            version=target.version,
             timeout_s=timeout_s,
             call_id=call_id,
             priority=priority,
@@ -70,14 +70,26 @@ class Requesting:
                 with Departure(receive, self._looks):
                     response = await asking
         except NobodyMayRead:
-            raise Refused(_no_such_service(asked)) from None
+            raise Refused(_no_such_service(target.asked)) from None
         await desk.recorded(record)
-        headers = [(b"content-type", _type(response.type).encode("ascii"))]
-        await answer(send, 200, response.body, headers)
+        await answer(send, 200, response.body, [_content_type(response.type)])
+
+
+class Target(NamedTuple):
+    """What an address names."""
+
+    service: str
+    method: str
+    version: int
+    asked: str
+    """The service, with its version where that is not 1."""
+    what: str
+    """`<asked>/<method>`: what rights and records speak of."""
 
 
 @lru_cache(maxsize=1024)
-def _target(text: str) -> tuple[str, str]:
+def _target(text: str, version: int) -> Target:
+    """What `<service>/<method>` names. Raises `Refused`, `SubjectError`."""
     parts = text.split("/")
     if len(parts) != _STEPS:
         raise Refused(
@@ -87,8 +99,10 @@ def _target(text: str) -> tuple[str, str]:
                 detail="write /v1/request/<service>/<method>",
             )
         )
-    service, method = parts
-    return subjects.token(service, what="service"), subjects.token(method, what="method")
+    service = subjects.token(parts[0], what="service")
+    method = subjects.token(parts[1], what="method")
+    asked = service if version == 1 else f"{service}.v{version}"
+    return Target(service, method, version, asked, f"{asked}/{method}")
 
 
 def _no_such_service(asked: str) -> Problem:
@@ -109,8 +123,16 @@ def _version(request: Request) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _type(told: str) -> str:
-    return told if _TYPE.match(told) else _BYTES
+def _kind(told: bytes) -> str:
+    """The type of a call's body."""
+    text = told.decode("latin-1").strip()
+    return text if _TYPE.match(text) else _BYTES
+
+
+@lru_cache(maxsize=1024)
+def _content_type(told: str) -> Header:
+    """The header of an answer whose type is what the service says."""
+    return b"content-type", (told if _TYPE.match(told) else _BYTES).encode("ascii")
 
 
 __all__ = ["PREFIX", "Requesting"]
