@@ -5,14 +5,19 @@
 Every side is one process on granian and uvloop, asked by h2load with 32 connections; what it is asked holds 70 bytes.
 `echo` reads the body and sends it back. `request` and `publish` are the gateway with a mesh that answers at once, so
 what they cost beyond `echo` is the gateway's own work: routes, origins, access, rights, the access record, headers.
+`echo rsgi` is the same echo on granian's own interface: what ASGI itself costs. `known` is `request` by a client with
+an API key, rights and a rate.
 `site` rows are the whole way, `medmesh up` with a real carrier, and `call` is the same call made by a Python program
-without any gateway. Rounds are interleaved.
+without any gateway. `nginx` and `envoy` are such a proxy in front of `echo`: point to point, nothing sealed, signed,
+recorded or asked. Of these `all` counts every process: proxy and service; gateway, nats-server and service.
+Rounds are interleaved.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import random
 import shutil
@@ -20,11 +25,16 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
 from benchmarks.mllp import cpu_seconds
+from benchmarks.proxies import proxies
 from bus.clock import SystemClock
 from bus.events.protocol import Events, NewEvent, StoredEvent
 from bus.services.protocol import Response
@@ -46,6 +56,7 @@ from tests.ports import free_port
 BODY = b'{"ward":"icu","beds":12,"note":"nothing that anybody would read ......"}'
 REQUEST = "/v1/request/wards/echo"
 PUBLISH = "/v1/publish/evt.north.result.reported"
+KEY = f"mm_bench_{'k' * 43}"
 CONNECTIONS = 32
 _CALLS = 64
 
@@ -62,6 +73,21 @@ async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _rsgi_echo(scope: Any, proto: Any) -> None:  # noqa: ANN401 - granian's own
+    body = await proto()
+    proto.response_bytes(200, [("content-type", "application/json")], body)
+
+
+async def _serve_rsgi(port: int, ended: asyncio.Event) -> None:
+    server = Server(_rsgi_echo, port=port, interface=Interfaces.RSGI, log_enabled=False)
+    serving = asyncio.create_task(server.serve())
+    await asyncio.sleep(0)
+    print("ready", flush=True)
+    await ended.wait()
+    server.stop()  # type: ignore[no-untyped-call]  # granian's own
+    await serving
 
 
 class _AtOnce:
@@ -82,12 +108,15 @@ async def _serve(kind: str, port: int) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     server: HttpServer | HttpFront
+    if kind == "rsgi":
+        await _serve_rsgi(port, ended)
+        return
     if kind == "echo":
         server = HttpServer(
             _echo, Listening(host="127.0.0.1", port=port, max_header=32768, max_connections=1024)
         )
     else:
-        section, mesh = GatewaySection(listen=f"127.0.0.1:{port}"), _AtOnce()
+        section, mesh = _section(port, has_clients=kind == "known"), _AtOnce()
         runtime = GatewayRuntime(
             site=SiteId("north"), site_key=b"k" * 32, events=cast("Events", mesh),
             call=cast("Call", mesh.call), services=dict, catalogue=None, health=dict,
@@ -96,11 +125,20 @@ async def _serve(kind: str, port: int) -> None:
         )  # fmt: skip
         access = await open_access(section, runtime)
         part = ApiPart(section, runtime, access)
-        server = HttpFront(section, runtime, access, [part], is_anonymous=True)
+        server = HttpFront(section, runtime, access, [part], is_anonymous=access.is_anonymous)
     await server.start()
     print("ready", flush=True)
     await ended.wait()
     await server.stop()
+
+
+def _section(port: int, *, has_clients: bool) -> GatewaySection:
+    table: dict[str, Any] = {"listen": f"127.0.0.1:{port}"}
+    if has_clients:
+        known = f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
+        rights = {"publish": ["evt.north.>"], "call": ["wards/*"], "rate": 1e6, "burst": 1_000_000}
+        table["client"] = [{"name": "bench", "key": [{"hash": known}], **rights}]
+    return GatewaySection.model_validate(table)
 
 
 @service("wards", version="1.0.0")
@@ -142,9 +180,12 @@ async def _caller(config: str, count: int) -> None:
 # -- load ------------------------------------------------------------------------------------------
 
 
-async def _load(url: str, count: int, body: Path, *, h2: bool = False) -> float:
+async def _load(
+    url: str, count: int, body: Path, *, h2: bool = False, has_key: bool = False
+) -> float:
     """Requests a second. Raises where one of them fails."""
     flags = ["-c", "8", "-m", "8"] if h2 else ["--h1", "-c", str(CONNECTIONS)]
+    flags += ["-H", f"x-api-key: {KEY}"] if has_key else []
     process = await asyncio.create_subprocess_exec(
         "h2load", *flags, "-n", str(count), "-d", str(body), "-H", "content-type: application/octet-stream", url,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -164,13 +205,17 @@ class Rows:
         self.per_s: dict[str, list[float]] = {}
 
     async def measure(
-        self, name: str, pids: list[int], url: str, count: int, body: Path, *, h2: bool = False
-    ) -> None:
-        """One round of one side."""
-        before = sum(map(cpu_seconds, pids))
-        self.per_s.setdefault(name, []).append(await _load(url, count, body, h2=h2))
-        used = sum(map(cpu_seconds, pids)) - before
-        self.cpu_us.setdefault(name, []).append(used / count * 1e6)
+        self, name: str, pids: Sequence[int], url: str, count: int, body: Path, *,
+        h2: bool = False, has_key: bool = False,
+    ) -> None:  # fmt: skip
+        """One round of one side. The first process has a row of its own where there are several."""
+        before = [cpu_seconds(pid) for pid in pids]
+        per_s = await _load(url, count, body, h2=h2, has_key=has_key)
+        used = [cpu_seconds(pid) - then for pid, then in zip(pids, before, strict=True)]
+        self.per_s.setdefault(name, []).append(per_s)
+        self.cpu_us.setdefault(name, []).append(used[0] / count * 1e6)
+        if len(pids) > 1:
+            self.cpu_us.setdefault(f"{name}, all", []).append(sum(used) / count * 1e6)
 
     def median(self, name: str) -> float:
         """Its median."""
@@ -184,7 +229,7 @@ async def _ready(child: Process) -> None:
 async def _sides(rows: Rows, folder: Path, rounds: int, count: int) -> None:
     body = folder / "body"
     body.write_bytes(BODY)
-    ports = {kind: free_port() for kind in ("echo", "edge")}
+    ports = {kind: free_port() for kind in ("echo", "rsgi", "edge", "known")}
     children = {
         kind: await start(["-m", "benchmarks.gateway", "--serve", kind, "--port", str(port)])
         for kind, port in ports.items()
@@ -197,11 +242,15 @@ async def _sides(rows: Rows, folder: Path, rounds: int, count: int) -> None:
                 ("echo", "echo", "/", False),
                 ("request", "edge", REQUEST, False),
                 ("publish", "edge", PUBLISH, False),
+                ("known", "known", REQUEST, False),
+                ("echo rsgi", "rsgi", "/", False),
                 ("echo h2c", "echo", "/", True),
                 ("request h2c", "edge", REQUEST, True),
+                ("echo rsgi h2c", "rsgi", "/", True),
             ):
-                url = f"http://127.0.0.1:{ports[kind]}{path}"
-                await rows.measure(name, [children[kind].pid], url, count, body, h2=h2)
+                url, pids = f"http://127.0.0.1:{ports[kind]}{path}", [children[kind].pid]
+                has_key = kind == "known"
+                await rows.measure(name, pids, url, count, body, h2=h2, has_key=has_key)
     finally:
         for child in children.values():
             await child.stop()
@@ -212,18 +261,29 @@ async def _whole(rows: Rows, folder: Path, rounds: int, count: int) -> None:
     port = free_port()
     site = Site(folder, f'[gateway]\nlisten = "127.0.0.1:{port}"\n{archive(folder / "archive")}')
     base = f"http://127.0.0.1:{port}"
-    async with running(site):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(running(site))
         wards = await start(["-m", "benchmarks.gateway", "--service", str(site.config)])
-        try:
-            await _ready(wards)
-            await _until_served(base + REQUEST, body)
-            assert site.child is not None
-            for _ in range(rounds):
-                await rows.measure("site request", [site.child.pid], base + REQUEST, count, body)
-                await rows.measure("site publish", [site.child.pid], base + PUBLISH, count, body)
-                await _call_round(rows, site, count)
-        finally:
-            await wards.stop()
+        stack.push_async_callback(wards.stop)
+        echo_port = free_port()
+        echo = await start(
+            ["-m", "benchmarks.gateway", "--serve", "echo", "--port", str(echo_port)]
+        )
+        stack.push_async_callback(echo.stop)
+        found = await stack.enter_async_context(proxies(folder, echo_port))
+        await _ready(echo)
+        await _ready(wards)
+        await _until_served(base + REQUEST, body)
+        carrier = site.server_pid()
+        assert site.child is not None
+        assert carrier is not None
+        own = [site.child.pid, carrier]
+        for _ in range(rounds):
+            await rows.measure("site request", [*own, wards.pid], base + REQUEST, count, body)
+            await rows.measure("site publish", own, base + PUBLISH, count, body)
+            for name, (pid, at) in found.items():
+                await rows.measure(name, [pid, echo.pid], f"http://127.0.0.1:{at}/", count, body)
+            await _call_round(rows, site, count)
 
 
 async def _until_served(url: str, body: Path) -> None:
@@ -261,8 +321,17 @@ def report(rows: Rows) -> Mapping[str, Any]:
     ratios = {
         "request / echo": rows.median("request") / rows.median("echo"),
         "publish / echo": rows.median("publish") / rows.median("echo"),
+        "known / echo": rows.median("known") / rows.median("echo"),
         "request h2c / echo h2c": rows.median("request h2c") / rows.median("echo h2c"),
+        "echo rsgi / echo": rows.median("echo rsgi") / rows.median("echo"),
+        "echo rsgi h2c / echo h2c": rows.median("echo rsgi h2c") / rows.median("echo h2c"),
     }
+    for proxy in ("nginx", "envoy"):
+        if proxy in rows.cpu_us:
+            theirs, ours = rows.median(f"{proxy}, all"), rows.median("site request, all")
+            ratios[f"site request, all / {proxy}, all"] = ours / theirs
+            per_s = [statistics.median(rows.per_s[name]) for name in ("site request", proxy)]
+            ratios[f"requests/s: site request / {proxy}"] = per_s[0] / per_s[1]
     if "call" in rows.cpu_us:
         own = rows.median("site request") - rows.median("call")
         ratios["(site request - call) / echo"] = own / rows.median("echo")
@@ -313,9 +382,9 @@ def _print(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     for name, cpu_us in found["cpu_us"].items():
         rate = found["per_s"].get(name)
-        print(f"{name:16} {cpu_us:8.1f} us CPU each" + (f" {rate:8} requests/s" if rate else ""))
+        print(f"{name:18} {cpu_us:8.1f} us CPU each" + (f" {rate:8} requests/s" if rate else ""))
     for name, ratio in found["ratios"].items():
-        print(f"{name:32} {ratio:6.2f}")
+        print(f"{name:36} {ratio:6.2f}")
 
 
 if __name__ == "__main__":
