@@ -68,6 +68,8 @@ class GatewayAccess:
             else None
         )
         self._keys = ApiKeys(clients)
+        self._by_name: dict[tuple[str, int], Client] = {}
+        """Clients whose key was verified, by name and end of the key: no more than there are keys."""
         self._certificates = Certificates(clients)
         self._rates = rates
         self._tokens = tokens
@@ -103,17 +105,26 @@ class GatewayAccess:
         if self._anonymous is not None and not credentials.purpose:
             return self._anonymous
         try:
-            identity = self._by_key_alone(credentials) or await self._identity(credentials)
+            client = self._by_key_alone(credentials)
+            if client is None:
+                client = client_of(await self._identity(credentials), credentials)
         except Unauthenticated:
             self._counters.add("access_refused", who="gateway", reason=Unauthenticated.code)
             raise
-        return client_of(identity, credentials)
+        return client
 
-    def _by_key_alone(self, credentials: Credentials) -> Identity | None:
+    def _by_key_alone(self, credentials: Credentials) -> Client | None:
         """Whose key that is, where there is one in its own header and nothing else to look at."""
-        if credentials.authorization or credentials.certificate_names or self._is_open:
+        if not credentials.api_key or self._is_open:
             return None
-        return self._by_key(credentials.api_key) if credentials.api_key else None
+        if credentials.authorization or credentials.certificate_names or credentials.purpose:
+            return None
+        name, until_ms = key = self._keys.verify(credentials.api_key, now_ms=self._clock.now_ms())
+        client = self._by_name.get(key)
+        if client is None:
+            identity = own(name, Proof.API_KEY, self._rights[name], expires_ms=until_ms)
+            self._by_name[key] = client = client_of(identity, credentials)
+        return client
 
     async def _identity(self, credentials: Credentials) -> Identity:
         if self._is_open:

@@ -57,13 +57,12 @@ class Proof(Enum):
     """An operator who logged in to the console."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """What a request brought, whatever the protocol."""
 
-    authorization: str = field(default="", repr=False)
+    authorization: str = ""
     """The header or metadata of that name."""
-    api_key: str = field(default="", repr=False)
+    api_key: str = ""
     """Header `X-Api-Key`."""
     certificate_names: tuple[str, ...] = ()
     """Names in a client certificate that TLS has verified: `spiffe://…` and DNS alternative names."""
@@ -71,6 +70,12 @@ class Credentials:
     """SHA-256 of that certificate, for tokens that are bound to it (RFC 8705)."""
     purpose: str = ""
     """What the client says it asks for (`X-Purpose-Of-Use`, a code of v3-PurposeOfUse)."""
+
+    def __repr__(self) -> str:
+        """Without what proves anything."""
+        return (
+            f"Credentials(certificate_names={self.certificate_names!r}, purpose={self.purpose!r})"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,27 @@ async def test_two_keys_hold_while_one_is_exchanged_for_the_other(tmp_path: Path
     assert (await by_key(access, second)).name == "lab"
 
 
+async def test_a_key_that_was_seen_before_still_says_what_it_comes_for(tmp_path: Path) -> None:
+    key, lab = keyed("lab")
+    access = await opened(tmp_path, lab)
+
+    assert (await access.identify(Credentials(api_key=key.text))).purpose == ""
+    told = await access.identify(Credentials(api_key=key.text, purpose="TREAT"))
+    assert (told.name, told.purpose) == ("lab", "TREAT")
+    assert (await access.identify(Credentials(api_key=key.text))).purpose == ""
+
+
+async def test_a_key_that_was_seen_before_does_not_outweigh_another_proof(tmp_path: Path) -> None:
+    key, lab = keyed("lab")
+    access = await opened(tmp_path, lab)
+
+    assert (await access.identify(Credentials(api_key=key.text))).name == "lab"
+    with pytest.raises(Unauthenticated, match="two proofs"):
+        await access.identify(Credentials(api_key=key.text, authorization="Bearer x"))
+    with pytest.raises(Unauthenticated):
+        await access.identify(Credentials(authorization=f"Basic {key.text}"))
+
+
 def test_an_end_without_a_zone_is_utc() -> None:
     key = new_api_key("lab")
     section = ClientSection.model_validate(
