@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +48,19 @@ def differences(expected: Path, found: Path) -> list[str]:
     )
 
 
+def swap(fresh: Path, place: Path) -> None:
+    """Put a finished folder in another's place by two renames: a failed generation never leaves half of one there."""
+    old = fresh.parent / "old"
+    if place.exists():
+        place.rename(old)
+    try:
+        fresh.rename(place)
+    except OSError:
+        if old.exists():
+            old.rename(place)
+        raise
+
+
 def main() -> None:
     """Generate in place, or compare with --check."""
     if "--check" in sys.argv[1:]:
@@ -62,9 +74,11 @@ def main() -> None:
                 f"schemas/generated is stale, run `make generate`: {', '.join(changed)}"
             )
         return
-    shutil.rmtree(GENERATED, ignore_errors=True)
-    GENERATED.mkdir()
-    generate(GENERATED)
+    with tempfile.TemporaryDirectory(dir=GENERATED.parent, prefix=".generating-") as scratch:
+        fresh = Path(scratch) / "generated"
+        fresh.mkdir()
+        generate(fresh)
+        swap(fresh, GENERATED)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -48,7 +49,7 @@ class Cursors:
         except (binascii.Error, ValueError):
             raise _wrong() from None
         mac, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if mac != self._mac(packed, question):
+        if not hmac.compare_digest(mac, self._mac(packed, question)):
             raise _wrong()
         return _decoder.decode(packed)
 

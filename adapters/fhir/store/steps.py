@@ -60,7 +60,9 @@ class Step:
     full_url: str
     body: bytes = field(repr=False)
     found: Changed | None = None
-    """What a conditional create has found."""
+    """What a conditional create has found, or has made."""
+    twin: Step | None = None
+    """An earlier conditional create of the same resource under the same condition: there is one resource of both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ def read_transaction(
         except Refusal as refusal:
             raise refusal.at(f"Bundle.entry[{place}]") from None
     _check_once(steps)
+    _pair_twins(steps, may_differ=is_view)
     return Transaction(
         steps=steps, permit=permit, base=base, is_view=is_view, shows_resources=shows_resources
     )
@@ -172,6 +175,24 @@ def _check_once(steps: list[Step]) -> None:
         raise invalid(
             "two entries are about the same resource", expression="Bundle.entry", code="duplicate"
         )
+
+
+def _pair_twins(steps: list[Step], *, may_differ: bool) -> None:
+    """Two creates on one condition would not see each other. Raises `Refusal` where their contents differ."""
+    first: dict[tuple[str, Pairs], Step] = {}
+    for step in steps:
+        if step.method != "POST" or not step.if_none_exist:
+            continue
+        twin = first.setdefault((step.resource_type, tuple(sorted(step.if_none_exist))), step)
+        if twin is step:
+            continue
+        if twin.body != step.body and not may_differ:
+            raise invalid(
+                "two entries create different content on the same condition",
+                expression=f"Bundle.entry[{step.place}]",
+                code="duplicate",
+            )
+        step.twin = twin
 
 
 __all__ = ["CHANGES", "PHASES", "Step", "Transaction", "pairs_of", "read_transaction"]

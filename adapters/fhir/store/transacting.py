@@ -112,7 +112,7 @@ class Transactor:
         if found:
             step.found = Changed(200, found[0])
             return found[0].id
-        return self.changer.repository.new_id()
+        return step.twin.id if step.twin is not None else self.changer.repository.new_id()
 
     async def _rewritten(
         self, unit: Unit, transaction: Transaction, step: Step, known: dict[str, bytes]
@@ -145,9 +145,10 @@ class Transactor:
         order = self._order(transaction, step)
         if step.method == "DELETE":
             return await self.changer.delete(unit, order)
-        if step.found is not None:
+        found = step.found or (step.twin.found if step.twin is not None else None)
+        if found is not None:
             transaction.permit.check(step.resource_type, "c")
-            return step.found
+            return Changed(200, found.version)
         if step.method == "PATCH":
             return await self.changer.patch(unit, order)
         return await self._stored(unit, transaction, order, step)
@@ -160,7 +161,8 @@ class Transactor:
             transaction.permit.check(step.resource_type, "c")
             transaction.permit.check_content(prepared, "")
             written = await self.changer.repository.create(unit, prepared, id=step.id)
-            return Changed(201, written.version)
+            step.found = Changed(201, written.version)
+            return step.found
         own = prepared.checked.id
         if step.pairs and own and own != step.id and not transaction.is_view:
             raise invalid("the condition finds a resource with another id than the content has")

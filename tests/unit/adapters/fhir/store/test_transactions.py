@@ -107,6 +107,31 @@ async def test_conditional_entries_find_create_and_are_referred_to(store: Ward) 
     assert issue(nobody) == (412, "not-found", "Bundle.entry[0]")
 
 
+async def test_two_creates_on_one_condition_make_one_resource(store: Ward) -> None:
+    asked = {"ifNoneExist": "identifier=urn:mrn|1"}
+    done = await run(
+        store,
+        entry("POST Patient", identified("1"), "urn:uuid:1", **asked),
+        entry("POST Patient", identified("1"), "urn:uuid:2", **asked),
+        entry("POST Observation", observation("urn:uuid:1"), "urn:uuid:3"),
+        entry("POST Observation", observation("urn:uuid:2"), "urn:uuid:4"),
+    )
+    assert statuses(done) == ["201", "200", "201", "201"]
+    (only,) = await store.ids("Patient")
+    assert len(await store.ids("Observation", ("subject", f"Patient/{only}"))) == 2
+
+
+async def test_two_creates_of_different_content_on_one_condition_are_refused(store: Ward) -> None:
+    asked = {"ifNoneExist": "identifier=urn:mrn|1"}
+    done = await run(
+        store,
+        entry("POST Patient", identified("1"), **asked),
+        entry("POST Patient", patient("Other"), **asked),
+    )
+    assert issue(done) == (400, "duplicate", "Bundle.entry[1]")
+    assert await store.ids("Patient") == []
+
+
 async def test_order_is_delete_create_update_read(store: Ward) -> None:
     await store.put("Patient/p", identified("1"))
     patch = b64encode(json.dumps({"active": True}).encode()).decode()
