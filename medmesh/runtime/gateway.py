@@ -14,6 +14,7 @@ from bus.services.protocol import Request, Response
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import LinkState
 from gateway.access.access import GatewayAccess
+from gateway.access.agreement import check_site_key
 from gateway.access.build import open_access
 from gateway.access.rights import GATEWAY, mesh_rights
 from gateway.contract import GatewayRuntime
@@ -69,9 +70,10 @@ class RunningGateway:
         )
         caller = await self._calls.caller(service)
         registry = await self._calls.registry(service)
+        transport = self._connection.transport
+        await check_site_key(transport.key_value, site, self._services.site_key)
         folder = self._configuration.settings.mesh.data / "gateway"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        transport = self._connection.transport
         runtime = GatewayRuntime(
             site=site,
             site_key=self._services.site_key,

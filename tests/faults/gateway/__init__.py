@@ -1,0 +1,1 @@
+"""Gateways under abuse, and several of them."""
