@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from adapters.contract import Health, OpenRecords
+from adapters.contract import Health, Offered, OpenRecords, Serve
 from bus.catalogue import Catalogue
 from bus.events.protocol import Events
 from bus.flow.priority import Priority
-from bus.services.protocol import Response, Seen
+from bus.services.protocol import Offer, Response, Seen
 from bus.telemetry.counters import Counters
 from schemas.clock import Clock
+from schemas.errors import Closed
 from schemas.subjects import SiteId
 
 Scope: TypeAlias = Mapping[str, Any]
@@ -70,6 +71,11 @@ async def describes_nothing(service: str, instance: str) -> Sequence[MethodWords
     return ()
 
 
+async def serves_nothing(offer: Offer) -> Offered:
+    """Nobody can be answered here. Raises `Closed`."""
+    raise Closed(f"nothing is served here: {offer.name}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRuntime:
     """The mesh in the gateway's own name, time, chance, and where to count and write."""
@@ -96,6 +102,8 @@ class GatewayRuntime:
     """Opens durable buckets that every gateway shares. The carrier reads them: no patient data, no secrets."""
     describe: Describe = describes_nothing
     """Asks an instance for its methods."""
+    serve: Serve = serves_nothing
+    """Offers methods in the gateway's own name, for a part that owns something."""
 
 
 __all__ = [
@@ -108,4 +116,5 @@ __all__ = [
     "Scope",
     "Send",
     "describes_nothing",
+    "serves_nothing",
 ]

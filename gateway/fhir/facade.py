@@ -70,6 +70,8 @@ class Facade:
             permits.check_permits(self._access, request.client, interaction)
             known = self._owners(request)
             owner = owner_of(known, request.release, interaction.resource_type)
+            if interaction.kind == pb.KIND_OPERATION:
+                permits.check_operation(self._access, request.client, owner, interaction)
             outcome = await self._ask(request, owner, interaction)
             if interaction.kind in _LISTS and outcome.status == HTTPStatus.OK and outcome.body:
                 permits.check_results(self._access, request.client, outcome.body)

@@ -17,7 +17,11 @@ TYPES: Final = "fhir.types"
 """Metadata of an owner: "Patient,Observation", or "*" for every type that no other service names."""
 COMPARTMENTS: Final = "fhir.compartments"
 """Metadata of an owner: "yes" where it keeps to `Requester.compartment`."""
+OPERATIONS: Final = "fhir.operations"
+"""Metadata of an owner: "Subscription/$status.r,Subscription/$events.rs": type, name, and the letters of SMART that
+whoever asks for it needs; without letters it needs all of them."""
 EVERY: Final = "*"
+_ALL: Final = "cruds"
 MAJOR: Final = 1
 """Version of the protocol between façade and owners: `svc.<site>.<owner>.v1`."""
 
@@ -29,6 +33,15 @@ class Owner:
     service: str
     types: frozenset[str]
     keeps_compartments: bool
+    operations: frozenset[str] = frozenset()
+
+    def letters(self, type_: str, operation: str) -> str:
+        """What an operation needs; empty where the owner has none of that name."""
+        for one in self.operations:
+            name, _, letters = one.partition(".")
+            if name == f"{type_}/{operation}":
+                return letters or _ALL
+        return ""
 
 
 def owners(
@@ -51,6 +64,7 @@ def _owners_in(name: str, instances: Sequence[Seen], release: str) -> Iterator[O
                 service=name,
                 types=frozenset(_listed(metadata.get(TYPES, ""))),
                 keeps_compartments=metadata.get(COMPARTMENTS, "") == "yes",
+                operations=frozenset(_listed(metadata.get(OPERATIONS, ""))),
             )
 
 
@@ -72,4 +86,14 @@ def _listed(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
-__all__ = ["COMPARTMENTS", "EVERY", "MAJOR", "RELEASES", "TYPES", "Owner", "owner_of", "owners"]
+__all__ = [
+    "COMPARTMENTS",
+    "EVERY",
+    "MAJOR",
+    "OPERATIONS",
+    "RELEASES",
+    "TYPES",
+    "Owner",
+    "owner_of",
+    "owners",
+]

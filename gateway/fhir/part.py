@@ -49,7 +49,7 @@ class FhirPart:
         self._access = access
         self._looks = first_looks()
         self._facade = Facade(
-            runtime, access, trusted=frozenset(self._own.owners), smart=bool(section.client)
+            runtime, access, trusted=frozenset(trusted(section)), smart=bool(section.client)
         )
         self._bounds = Bounds(
             max_body=section.max_body,
@@ -151,11 +151,17 @@ def render(status: int, code: str, words: str) -> tuple[bytes, bytes]:
     return FHIR_JSON.encode(), operation_outcome(issue, f"{words} ({code})")
 
 
+def trusted(section: GatewaySection) -> tuple[str, ...]:
+    """The owners that are believed: those configured, and the gateways themselves, where they own subscriptions."""
+    own = section.fhir or GatewayFhirSection()
+    return (*own.owners, GATEWAY) if section.subscriptions is not None else own.owners
+
+
 def rights(section: GatewaySection, site: SiteId) -> Rights:
     """To call the owners, and to read their answers."""
-    own = section.fhir or GatewayFhirSection()
     wanted = sum(
-        (caller_rights(site, owner, MAJOR, caller=GATEWAY) for owner in own.owners), CallRights()
+        (caller_rights(site, owner, MAJOR, caller=GATEWAY) for owner in trusted(section)),
+        CallRights(),
     )
     return Rights(publish=wanted.publish, subscribe=wanted.subscribe)
 
@@ -167,4 +173,4 @@ FHIR: Final = PartKind(
     build=FhirPart,
 )
 
-__all__ = ["FHIR", "PREFIX", "FhirPart", "render", "rights"]
+__all__ = ["FHIR", "PREFIX", "FhirPart", "render", "rights", "trusted"]

@@ -46,6 +46,8 @@ _BY_BUNDLE: Final = {"GET": "r", "HEAD": "r", "POST": "c", "PUT": "u", "PATCH": 
 def check_permits(access: Access, client: Client, interaction: pb.Interaction) -> None:
     """Whether the client may. Raises `gateway.access.protocol.Forbidden`."""
     kind, type_ = interaction.kind, interaction.resource_type or _EVERY
+    if kind == pb.KIND_OPERATION:
+        return  # what it needs, its owner says: `check_operation`
     letter = "r" if kind == pb.KIND_HISTORY and interaction.id else _LETTERS[kind]
     access.may_fhir(client, type_, letter)
     if interaction.is_conditional or interaction.if_none_exist:
@@ -53,6 +55,18 @@ def check_permits(access: Access, client: Client, interaction: pb.Interaction) -
     for parameter in (*interaction.parameters, *interaction.if_none_exist):
         for reached in _reached(parameter.name):
             access.may_fhir(client, reached, "s")
+
+
+def check_operation(
+    access: Access, client: Client, owner: Owner, interaction: pb.Interaction
+) -> None:
+    """Whether the owner has the operation and the client may use it. Raises `Forbidden`, `Refusal` (404)."""
+    letters = owner.letters(interaction.resource_type, interaction.operation)
+    if not letters:
+        text = f"{interaction.resource_type} has no such operation here (metadata lists them)"
+        raise Refusal(HTTPStatus.NOT_FOUND, "not-supported", text)
+    for letter in letters:
+        access.may_fhir(client, interaction.resource_type, letter)
 
 
 def check_entry(access: Access, client: Client, method: str, url: str, if_none_exist: str) -> None:
@@ -93,12 +107,16 @@ def deed_of(interaction: pb.Interaction) -> Deed:
     """What an access record calls it."""
     if interaction.kind == pb.KIND_TRANSACTION:
         return Deed.WRITE
+    if interaction.kind == pb.KIND_OPERATION:
+        return Deed.CALL
     return _DEEDS[_LETTERS[interaction.kind]]
 
 
 def what_of(interaction: pb.Interaction) -> str:
     """What an access record says was meant. Protected."""
-    path = "/".join(filter(None, (interaction.resource_type, interaction.id)))
+    path = "/".join(
+        filter(None, (interaction.resource_type, interaction.id, interaction.operation))
+    )
     asked = (*interaction.parameters, *interaction.if_none_exist)
     query = "&".join(f"{one.name}={one.value}" for one in asked)
     return f"{path or 'Bundle'}?{query}" if query else path or "Bundle"
@@ -128,6 +146,7 @@ def _reached(name: str) -> Iterator[str]:
 __all__ = [
     "check_compartment",
     "check_entry",
+    "check_operation",
     "check_permits",
     "check_results",
     "deed_of",

@@ -38,6 +38,7 @@ _BY_ID: Final = {
 _WITH_ID: Final = 2
 _BESIDE: Final = frozenset({"_search", "_history", "$validate"})
 """What stands behind a type without being an id."""
+_OPERATION: Final = re.compile(r"\$[A-Za-z][A-Za-z0-9-]{0,63}\Z")
 _WITH_BODY: Final = frozenset({pb.KIND_CREATE, pb.KIND_UPDATE, pb.KIND_PATCH})
 
 
@@ -49,6 +50,7 @@ class Place:
     type: str = ""
     id: str = ""
     version: str = ""
+    operation: str = ""
     is_form: bool = False
     """The search's parameters are (also) in the body."""
 
@@ -59,11 +61,8 @@ def place_of(method: str, path: tuple[str, ...]) -> Place:
         return _only("GET", method, Place(kind=pb.KIND_HISTORY))
     if not path or not is_resource_type(path[0]):
         raise _nowhere()
-    return (
-        _in_type(method, path)
-        if len(path) < _WITH_ID or path[1] in _BESIDE
-        else _by_id(method, path)
-    )
+    is_in_type = len(path) < _WITH_ID or path[1] in _BESIDE or _OPERATION.match(path[1])
+    return _in_type(method, path) if is_in_type else _by_id(method, path)
 
 
 def _in_type(method: str, path: tuple[str, ...]) -> Place:
@@ -76,6 +75,8 @@ def _in_type(method: str, path: tuple[str, ...]) -> Place:
             return _only("GET", method, Place(kind=pb.KIND_HISTORY, type=type_))
         case (type_, "$validate"):
             return _only("POST", method, Place(kind=pb.KIND_VALIDATE, type=type_))
+        case (type_, name) if _OPERATION.match(name):
+            return _operation(method, Place(kind=pb.KIND_OPERATION, type=type_, operation=name))
         case _:
             raise _nowhere()
 
@@ -91,8 +92,17 @@ def _by_id(method: str, path: tuple[str, ...]) -> Place:
         case (type_, id_, "_history", version) if is_id(version):
             place = Place(kind=pb.KIND_VREAD, type=type_, id=id_, version=version)
             return _only("GET", method, place)
+        case (type_, id_, name) if _OPERATION.match(name):
+            place = Place(kind=pb.KIND_OPERATION, type=type_, id=id_, operation=name)
+            return _operation(method, place)
         case _:
             raise _nowhere()
+
+
+def _operation(method: str, place: Place) -> Place:
+    if method not in ("GET", "POST"):
+        raise _not_allowed(("GET", "POST"))
+    return place
 
 
 def interaction_of(request: FhirRequest, place: Place) -> pb.Interaction:
@@ -106,6 +116,7 @@ def interaction_of(request: FhirRequest, place: Place) -> pb.Interaction:
         is_strict=is_strict(request),
         prefer_return=preferred_return(request),
         base=request.base,
+        operation=place.operation,
     )
     query = tuple(pair for pair in request.query if pair[0] not in _OURS)
     if place.is_form:
@@ -117,7 +128,7 @@ def interaction_of(request: FhirRequest, place: Place) -> pb.Interaction:
         wanted.if_none_match = _version(request, "if-none-match")
     if place.kind in _WITH_BODY:
         _add_body(wanted, place, request)
-    elif place.kind == pb.KIND_VALIDATE:
+    elif place.kind == pb.KIND_VALIDATE or (place.kind == pb.KIND_OPERATION and request.body):
         wanted.body_type = body_type(request, is_patch=False)
         wanted.body = request.body
     return wanted

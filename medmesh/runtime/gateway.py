@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from adapters.contract import Condition, Health, Rights
 from bus.flow.priority import Priority
@@ -89,6 +90,7 @@ class RunningGateway:
             folder=folder,
             records=transport.key_value,
             describe=Descriptions(transport.messenger),
+            serve=partial(self._calls.serve, service),
         )
         self._access = access = await open_access(self._section, runtime)
         parts: list[Part] = [kind.build(self._section, runtime, access) for kind in self._kinds]

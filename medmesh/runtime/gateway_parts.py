@@ -17,6 +17,10 @@ def kinds_for(section: GatewaySection) -> Sequence[PartKind]:
         from gateway.fhir.part import FHIR  # noqa: PLC0415
 
         found.append(FHIR)
+    if section.subscriptions is not None:
+        from gateway.subscriptions.part import SUBSCRIPTIONS  # noqa: PLC0415
+
+        found.append(SUBSCRIPTIONS)
     if section.grpc is not None:
         from gateway.grpc.part import GRPC  # noqa: PLC0415
 

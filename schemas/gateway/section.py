@@ -11,6 +11,7 @@ from schemas.gateway.access import AccessSection, ClientSection
 from schemas.gateway.fhir import GatewayFhirSection
 from schemas.gateway.grpc import GrpcSection
 from schemas.gateway.hl7v2 import GatewayHl7v2Section
+from schemas.gateway.subscriptions import SubscriptionsSection
 from schemas.section import Section
 
 ADDRESS_PATTERN: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5}$"
@@ -95,6 +96,9 @@ class GatewaySection(Section):
     )
     grpc: GrpcSection | None = Field(default=None, description="The gRPC listener.")
     fhir: GatewayFhirSection | None = Field(default=None, description="The FHIR REST interface.")
+    subscriptions: SubscriptionsSection | None = Field(
+        default=None, description="FHIR Subscriptions; needs [gateway.fhir]."
+    )
 
 
 __all__ = ["ADDRESS_PATTERN", "GatewaySection", "GatewayTls"]

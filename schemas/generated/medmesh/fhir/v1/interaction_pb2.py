@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!medmesh/fhir/v1/interaction.proto\x12\x0fmedmesh.fhir.v1\"\xcc\x03\n\x0bInteraction\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.medmesh.fhir.v1.Kind\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x15\n\rresource_type\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12.\n\nparameters\x18\x06 \x03(\x0b\x32\x1a.medmesh.fhir.v1.Parameter\x12\x16\n\x0eis_conditional\x18\x07 \x01(\x08\x12\x31\n\rif_none_exist\x18\x08 \x03(\x0b\x32\x1a.medmesh.fhir.v1.Parameter\x12\x10\n\x08if_match\x18\t \x01(\t\x12\x15\n\rif_none_match\x18\n \x01(\t\x12\x0c\n\x04\x62ody\x18\x0b \x01(\x0c\x12\x11\n\tbody_type\x18\x0c \x01(\t\x12.\n\rprefer_return\x18\r \x01(\x0e\x32\x17.medmesh.fhir.v1.Return\x12\x11\n\tis_strict\x18\x0e \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x0f \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x10 \x01(\t\x12-\n\trequester\x18\x11 \x01(\x0b\x32\x1a.medmesh.fhir.v1.Requester\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"_\n\tRequester\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x13\n\x0b\x63ompartment\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\"\xa0\x01\n\x07Outcome\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x15\n\rresource_type\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x18\n\x10last_modified_ms\x18\x06 \x01(\x04\x12\x14\n\x0chas_location\x18\x07 \x01(\x08\x12\x13\n\x0bnext_cursor\x18\x08 \x01(\t*\xe1\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_READ\x10\x01\x12\x0e\n\nKIND_VREAD\x10\x02\x12\x0f\n\x0bKIND_CREATE\x10\x03\x12\x0f\n\x0bKIND_UPDATE\x10\x04\x12\x0e\n\nKIND_PATCH\x10\x05\x12\x0f\n\x0bKIND_DELETE\x10\x06\x12\x10\n\x0cKIND_HISTORY\x10\x07\x12\x0f\n\x0bKIND_SEARCH\x10\x08\x12\x14\n\x10KIND_TRANSACTION\x10\t\x12\x15\n\x11KIND_CAPABILITIES\x10\n\x12\x11\n\rKIND_VALIDATE\x10\x0b*c\n\x06Return\x12\x16\n\x12RETURN_UNSPECIFIED\x10\x00\x12\x12\n\x0eRETURN_MINIMAL\x10\x01\x12\x19\n\x15RETURN_REPRESENTATION\x10\x02\x12\x12\n\x0eRETURN_OUTCOME\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!medmesh/fhir/v1/interaction.proto\x12\x0fmedmesh.fhir.v1\"\xdf\x03\n\x0bInteraction\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.medmesh.fhir.v1.Kind\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x15\n\rresource_type\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12.\n\nparameters\x18\x06 \x03(\x0b\x32\x1a.medmesh.fhir.v1.Parameter\x12\x16\n\x0eis_conditional\x18\x07 \x01(\x08\x12\x31\n\rif_none_exist\x18\x08 \x03(\x0b\x32\x1a.medmesh.fhir.v1.Parameter\x12\x10\n\x08if_match\x18\t \x01(\t\x12\x15\n\rif_none_match\x18\n \x01(\t\x12\x0c\n\x04\x62ody\x18\x0b \x01(\x0c\x12\x11\n\tbody_type\x18\x0c \x01(\t\x12.\n\rprefer_return\x18\r \x01(\x0e\x32\x17.medmesh.fhir.v1.Return\x12\x11\n\tis_strict\x18\x0e \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x0f \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x10 \x01(\t\x12-\n\trequester\x18\x11 \x01(\x0b\x32\x1a.medmesh.fhir.v1.Requester\x12\x11\n\toperation\x18\x12 \x01(\t\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"_\n\tRequester\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x13\n\x0b\x63ompartment\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\"\xa0\x01\n\x07Outcome\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x15\n\rresource_type\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x18\n\x10last_modified_ms\x18\x06 \x01(\x04\x12\x14\n\x0chas_location\x18\x07 \x01(\x08\x12\x13\n\x0bnext_cursor\x18\x08 \x01(\t*\xf5\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_READ\x10\x01\x12\x0e\n\nKIND_VREAD\x10\x02\x12\x0f\n\x0bKIND_CREATE\x10\x03\x12\x0f\n\x0bKIND_UPDATE\x10\x04\x12\x0e\n\nKIND_PATCH\x10\x05\x12\x0f\n\x0bKIND_DELETE\x10\x06\x12\x10\n\x0cKIND_HISTORY\x10\x07\x12\x0f\n\x0bKIND_SEARCH\x10\x08\x12\x14\n\x10KIND_TRANSACTION\x10\t\x12\x15\n\x11KIND_CAPABILITIES\x10\n\x12\x11\n\rKIND_VALIDATE\x10\x0b\x12\x12\n\x0eKIND_OPERATION\x10\x0c*c\n\x06Return\x12\x16\n\x12RETURN_UNSPECIFIED\x10\x00\x12\x12\n\x0eRETURN_MINIMAL\x10\x01\x12\x19\n\x15RETURN_REPRESENTATION\x10\x02\x12\x12\n\x0eRETURN_OUTCOME\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'medmesh.fhir.v1.interaction_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KIND']._serialized_start=820
-  _globals['_KIND']._serialized_end=1045
-  _globals['_RETURN']._serialized_start=1047
-  _globals['_RETURN']._serialized_end=1146
+  _globals['_KIND']._serialized_start=839
+  _globals['_KIND']._serialized_end=1084
+  _globals['_RETURN']._serialized_start=1086
+  _globals['_RETURN']._serialized_end=1185
   _globals['_INTERACTION']._serialized_start=55
-  _globals['_INTERACTION']._serialized_end=515
-  _globals['_PARAMETER']._serialized_start=517
-  _globals['_PARAMETER']._serialized_end=557
-  _globals['_REQUESTER']._serialized_start=559
-  _globals['_REQUESTER']._serialized_end=654
-  _globals['_OUTCOME']._serialized_start=657
-  _globals['_OUTCOME']._serialized_end=817
+  _globals['_INTERACTION']._serialized_end=534
+  _globals['_PARAMETER']._serialized_start=536
+  _globals['_PARAMETER']._serialized_end=576
+  _globals['_REQUESTER']._serialized_start=578
+  _globals['_REQUESTER']._serialized_end=673
+  _globals['_OUTCOME']._serialized_start=676
+  _globals['_OUTCOME']._serialized_end=836
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,8 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     """What the owner offers: the answer's body is a CapabilityStatement."""
     KIND_VALIDATE: _Kind.ValueType  # 11
     """The body is judged like one of a create or an update, and nothing is stored."""
+    KIND_OPERATION: _Kind.ValueType  # 12
+    """An operation of a type or, with `id`, of a resource: `operation` says which."""
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
 
@@ -60,6 +62,8 @@ KIND_CAPABILITIES: Kind.ValueType  # 10
 """What the owner offers: the answer's body is a CapabilityStatement."""
 KIND_VALIDATE: Kind.ValueType  # 11
 """The body is judged like one of a create or an update, and nothing is stored."""
+KIND_OPERATION: Kind.ValueType  # 12
+"""An operation of a type or, with `id`, of a resource: `operation` says which."""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 class _Return:
@@ -103,6 +107,7 @@ class Interaction(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     REQUESTER_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     kind: Global___Kind.ValueType
     release: _builtins.str
     """"R4", "R4B" or "R5"."""
@@ -127,6 +132,8 @@ class Interaction(_message.Message):
     """Continue a search or history where an answer's `next_cursor` said."""
     base: _builtins.str
     """Address of the release as clients see it, without a final slash: for links and Location."""
+    operation: _builtins.str
+    """Name of an operation, with its "$". Parameters of the address are in `parameters`, a posted resource in `body`."""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
         """Search parameters or the condition of a conditional update, patch or delete: names and values, decoded, in order."""
@@ -157,10 +164,11 @@ class Interaction(_message.Message):
         cursor: _builtins.str = ...,
         base: _builtins.str = ...,
         requester: Global___Requester | None = ...,
+        operation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["requester", b"requester"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "body", b"body", "body_type", b"body_type", "cursor", b"cursor", "id", b"id", "if_match", b"if_match", "if_none_exist", b"if_none_exist", "if_none_match", b"if_none_match", "is_conditional", b"is_conditional", "is_strict", b"is_strict", "kind", b"kind", "parameters", b"parameters", "prefer_return", b"prefer_return", "release", b"release", "requester", b"requester", "resource_type", b"resource_type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "body", b"body", "body_type", b"body_type", "cursor", b"cursor", "id", b"id", "if_match", b"if_match", "if_none_exist", b"if_none_exist", "if_none_match", b"if_none_match", "is_conditional", b"is_conditional", "is_strict", b"is_strict", "kind", b"kind", "operation", b"operation", "parameters", b"parameters", "prefer_return", b"prefer_return", "release", b"release", "requester", b"requester", "resource_type", b"resource_type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,184 @@
+"""FHIR Subscriptions on a real site: a store, a gateway, and a subscriber that speaks HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+
+from tests.hospital import Site, running
+from tests.integration.gateway.subscriber import Subscriber, event_numbers, listening, status
+from tests.ports import free_port
+
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(180)]
+
+CONFIG = """
+[[adapter]]
+name = "fhir-store"
+kind = "fhir.store"
+
+[gateway]
+listen = "127.0.0.1:{port}"
+
+[gateway.fhir]
+
+[gateway.subscriptions]
+endpoints = ["http://127.0.0.1:{hook}/hook"]
+allow_local = true
+error_after = 2
+longest_delay_s = 0.5
+types = ["Patient", "Observation"]
+"""
+TOPIC = "urn:medmesh:topic:resource-change:Patient"
+BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/"
+
+
+def subscription(url: str, *, content: str = "full-resource", **more: Any) -> dict[str, Any]:
+    """An R4 Subscription by the backport."""
+    return {
+        "resourceType": "Subscription",
+        "status": "requested",
+        "reason": "test",
+        "criteria": TOPIC,
+        "channel": {
+            "type": "rest-hook",
+            "endpoint": url,
+            "payload": "application/fhir+json",
+            "_payload": {
+                "extension": [{"url": f"{BACKPORT}backport-payload-content", "valueCode": content}]
+            },
+            "header": ["Authorization: Bearer of-the-subscriber"],
+            **more,
+        },
+    }
+
+
+def filtered(body: dict[str, Any], query: str) -> dict[str, Any]:
+    extension = {"url": f"{BACKPORT}backport-filter-criteria", "valueString": query}
+    return {**body, "_criteria": {"extension": [extension]}}
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    async with listening() as found:
+        yield found
+
+
+@pytest.fixture
+async def client(tmp_path: Path, subscriber: Subscriber) -> AsyncIterator[httpx.AsyncClient]:
+    port = free_port()
+    site = Site(tmp_path, CONFIG.format(port=port, hook=subscriber.port))
+    async with running(site):
+        base = f"http://127.0.0.1:{port}/fhir/R4"
+        async with httpx.AsyncClient(base_url=base, timeout=20) as found:
+            yield found
+
+
+async def created(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await client.post("/Subscription", json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def patient(client: httpx.AsyncClient, family: str, **more: Any) -> str:
+    body = {"resourceType": "Patient", "name": [{"family": family}], **more}
+    answer = await client.post("/Patient", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def is_status(client: httpx.AsyncClient, id_: str, wanted: str) -> dict[str, Any]:
+    """`$status`, once it says so."""
+    async with asyncio.timeout(40):
+        while True:
+            answer = await client.get(f"/Subscription/{id_}/$status")
+            assert answer.status_code == 200, answer.text
+            found = status(answer.json())
+            if found["status"] == wanted:
+                return found
+            await asyncio.sleep(0.1)
+
+
+async def test_a_subscriber_is_greeted_and_told_every_change_in_order(
+    client: httpx.AsyncClient, subscriber: Subscriber
+) -> None:
+    made = await created(client, subscription(subscriber.url))
+    assert made["channel"]["header"] == ["Authorization: ***"]
+    await subscriber.until(lambda: bool(subscriber.of("handshake")))
+    await is_status(client, made["id"], "active")
+    ids = [await patient(client, f"Synthetic{n}") for n in range(5)]
+    await client.delete(f"/Patient/{ids[0]}")
+    await subscriber.until_numbers(6)
+    assert subscriber.numbers() == [1, 2, 3, 4, 5, 6]
+    first = subscriber.of("event-notification")[0]
+    assert first["entry"][1]["resource"]["name"] == [{"family": "Synthetic0"}]
+    assert all(one["authorization"] == "Bearer of-the-subscriber" for one in subscriber.headers)
+    assert (await client.get("/metadata")).json()["rest"][0]["resource"]
+    again = await client.get(
+        f"/Subscription/{made['id']}/$events?eventsSinceNumber=2&eventsUpToNumber=4&content=id-only"
+    )
+    assert again.status_code == 200, again.text
+    assert event_numbers(again.json()) == [2, 3, 4]
+    assert all("resource" not in one for one in again.json()["entry"][1:])
+
+
+async def test_a_subscriber_that_was_away_misses_nothing(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    port = int(str(client.base_url.port))
+    assert port
+    hook = (tmp_path / "mesh.toml").read_text().split("127.0.0.1:")[2].split("/")[0]
+    assert hook
+
+
+async def test_filters_are_search_parameters(
+    client: httpx.AsyncClient, subscriber: Subscriber
+) -> None:
+    body = filtered(subscription(subscriber.url, content="id-only"), "Patient?gender=female")
+    made = await created(client, body)
+    await is_status(client, made["id"], "active")
+    await patient(client, "Adam", gender="male")
+    eve = await patient(client, "Eve", gender="female")
+    await patient(client, "Abel", gender="male")
+    ada = await patient(client, "Ada", gender="female")
+    await client.delete(f"/Patient/{eve}")
+    await subscriber.until_numbers(3)
+    seen = [
+        one["focus"].rpartition("/Patient/")[2] if isinstance(one["focus"], str) else
+        one["focus"]["reference"].rpartition("/")[2]
+        for bundle in subscriber.of("event-notification")
+        for one in status(bundle)["notificationEvent"]
+    ]  # fmt: skip
+    assert seen == [eve, ada, eve]
+
+
+async def test_a_websocket_is_bound_by_a_token_and_fed(client: httpx.AsyncClient) -> None:
+    body = subscription("", content="id-only")
+    body["channel"] = {"type": "websocket", "_payload": body["channel"]["_payload"]}
+    made = await created(client, body)
+    assert made["status"] == "active"
+    await patient(client, "Before")
+    answer = await client.get(f"/Subscription/{made['id']}/$get-ws-binding-token")
+    assert answer.status_code == 200, answer.text
+    told = {
+        one["name"]: next(v for k, v in one.items() if k != "name")
+        for one in answer.json()["parameter"]
+    }
+    async with websockets.connect(told["websocket-url"]) as socket:
+        await socket.send(f"bind-with-token {told['token']}")
+        import json
+
+        async with asyncio.timeout(30):
+            assert status(json.loads(await socket.recv()))["type"] == "handshake"
+            assert event_numbers(json.loads(await socket.recv())) == [1]
+            await patient(client, "After")
+            assert event_numbers(json.loads(await socket.recv())) == [2]
+    async with websockets.connect(told["websocket-url"]) as socket:
+        await socket.send("bind-with-token forged")
+        with pytest.raises(websockets.ConnectionClosed):
+            await socket.recv()
