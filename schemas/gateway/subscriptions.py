@@ -32,7 +32,7 @@ class SubscriptionsSection(Section):
         Field(
             default=(),
             description="Addresses to which notifications may be posted, and whatever is below them, e.g. "
-            "https://ehr.example/fhir/. None by default. Only one that is written with http:// allows what is not encrypted.",
+            "https://ehr.example/fhir/. None by default. Only http:// allows what is not encrypted.",
         )
     )
     allow_local: bool = Field(

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from tests.hospital import eventually
 from tests.ports import free_port
 
 
@@ -106,9 +107,7 @@ async def listening(port: int = 0, known: Subscriber | None = None) -> AsyncIter
     with contextlib.suppress(AttributeError):
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(20):
-        while not server.started:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: server.started, within_s=20, what="the subscriber listens")
     try:
         yield subscriber
     finally:
