@@ -41,6 +41,7 @@ class Book:
         self._watch: Subscription | None = None
         self._entries: dict[str, Entry] = {}
         self._opened: dict[str, Record | Head | Sent] = {}
+        self._records: list[Record] | None = None
         self._locks: dict[str, asyncio.Lock] = {}
         self._revision = 0
         self._change = asyncio.Event()
@@ -69,9 +70,11 @@ class Book:
             self._opened.pop(entry.key, None)
             if entry.value is None and entry.key.startswith(f"{_RECORD}."):
                 self._locks.pop(entry.key.partition(".")[2], None)
-        self._wake()
+        self._wake(entry.key)
 
-    def _wake(self) -> None:
+    def _wake(self, place: str) -> None:
+        if place.startswith(f"{_RECORD}."):
+            self._records = None
         self._change.set()
         self._change = asyncio.Event()
 
@@ -102,6 +105,11 @@ class Book:
 
     def records(self) -> list[Record]:
         """All of them, by id."""
+        if self._records is None:
+            self._records = self._read_records()
+        return self._records
+
+    def _read_records(self) -> list[Record]:
         ids = sorted(
             key.partition(".")[2]
             for key, entry in self._entries.items()
@@ -175,7 +183,7 @@ class Book:
         if known is None or known.revision <= revision:
             self._entries[place] = Entry(key=place, value=sealed, revision=revision)
             self._opened[place] = value
-        self._wake()
+        self._wake(place)
 
     async def _reread(self, place: str) -> None:
         try:
@@ -186,9 +194,11 @@ class Book:
         if entry is not None and (known is None or known.revision < entry.revision):
             self._entries[place] = entry
             self._opened.pop(place, None)
+            self._wake(place)
         elif entry is None and known is not None and known.value is not None:
             self._entries[place] = _replace(known, value=None)
             self._opened.pop(place, None)
+            self._wake(place)
 
     async def put(self, record: Record, *, replaces: int) -> None:
         """Write a subscription whose known version is `replaces` (0: none), and let every gateway know.
@@ -213,7 +223,7 @@ class Book:
         await self._kv.put(_MARK, b"")
         for page in range(max(0, newest - self._keep_pages - 1), newest + 1):
             await self._forget(self._pages, f"{id_}.{page}")
-        self._wake()
+        self._wake(f"{_RECORD}.{id_}")
 
     async def _forget(self, bucket: KeyValue, place: str) -> None:
         try:

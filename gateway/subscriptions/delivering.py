@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from bus.flow.backoff import backoff_s
+from bus.telemetry.failures import failure_fields
 from bus.telemetry.log import logger
 from gateway.access.protocol import Access, AccessRecord, Client, Deed, Proof
 from gateway.contract import GatewayRuntime
@@ -124,15 +125,21 @@ class Deliverer:
                     running.pop(id_).cancel()
                 for id_ in wanted:
                     if id_ not in running or running[id_].done():
-                        running[id_] = asyncio.create_task(
-                            Runner(self._desk, self._hook, id_).run()
-                        )
+                        running[id_] = asyncio.create_task(self._deliver(id_))
                 await changed.wait()
         finally:
             for task in running.values():
                 task.cancel()
             if running:
                 await asyncio.wait(running.values())
+
+    async def _deliver(self, id_: str) -> None:
+        try:
+            await Runner(self._desk, self._hook, id_).run()
+        except Exception as error:  # noqa: BLE001 - the task's outermost edge: the others go on, it begins anew
+            self._desk.count("subscription_failed", type(error).__name__)
+            _log.error("subscription_failed", component="subscriptions", **failure_fields(error))
+            await asyncio.sleep(self._desk.section.longest_delay_s)
 
 
 class Runner:

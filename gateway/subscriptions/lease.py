@@ -7,12 +7,15 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from bus.telemetry.failures import failure_fields
+from bus.telemetry.log import logger
 from bus.transport.protocol import KeyValue, NotFound, WrongRevision
 from gateway.contract import GatewayRuntime
 from schemas.errors import MeshError
 
 BUCKET: Final = "gateway-subscription-lease"
 _KEY: Final = "deliverer"
+_log = logger(__name__)
 Work = Callable[[], Awaitable[None]]
 
 
@@ -35,7 +38,7 @@ class Lease:
             while True:
                 holds = await self._hold()
                 if holds and (working is None or working.done()):
-                    working = asyncio.create_task(_run(work))
+                    working = asyncio.create_task(self._run(work))
                 elif not holds and working is not None:
                     self._runtime.counters.add("subscription_lease_lost", who="subscriptions")
                     await _end(working)
@@ -45,6 +48,15 @@ class Lease:
             if working is not None:
                 await _end(working)
             await self._give_back()
+
+    async def _run(self, work: Work) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - the task's outermost edge: it begins anew
+            self._runtime.counters.add(
+                "subscription_failed", who="subscriptions", reason=type(error).__name__
+            )
+            _log.error("subscription_failed", component="subscriptions", **failure_fields(error))
 
     async def _hold(self) -> bool:
         """Take or renew it; whether it is held now."""
@@ -82,10 +94,6 @@ class Lease:
                 await self._bucket.delete(_KEY)
         except (MeshError, TimeoutError):
             return  # it runs out by itself
-
-
-async def _run(work: Work) -> None:
-    await work()
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from adapters.fhir.store.events import Change
+from adapters.fhir.store.refusals import Refusal
 from bus.events.protocol import ReceivedEvent, Rejected
 from gateway.contract import GatewayRuntime
 from gateway.subscriptions.book import Book
@@ -67,9 +68,16 @@ class Matcher:
             topic = self._topics.get(record.wish.topic)
             if topic is None or record.release != seen.release or record.status == "off":
                 continue
-            if not await self._concerns(seen, record, topic):
-                continue
-            await self._queue(record, seen, event)
+            if await self._is_for(seen, record, topic):
+                await self._queue(record, seen, event)
+
+    async def _is_for(self, seen: _Change, record: Record, topic: Topic) -> bool:
+        """Whether it concerns a subscription; one whose filter cannot be evaluated holds nobody else up."""
+        try:
+            return await self._concerns(seen, record, topic)
+        except Refusal:
+            self._runtime.counters.add("subscription_event", who="subscriptions", reason="unclear")
+            return False
 
     async def _queue(self, record: Record, seen: _Change, event: ReceivedEvent) -> None:
         happening = Happening(

@@ -73,7 +73,7 @@ def _read_r5(resource: Mapping[str, Any]) -> Wish:
         max_count=_count(resource, "maxCount"),
         filters=tuple(_r5_filter(one) for one in resource.get("filterBy", [])),
         end_ms=_end(resource),
-        is_off=_is_off(resource, _json_type(resource.get("contentType", ""))),
+        is_off=_is_off(resource, resource.get("contentType", "")),
     )
 
 
@@ -115,7 +115,7 @@ def _read_r4(resource: Mapping[str, Any]) -> Wish:
         max_count=_extended_count(channel, "backport-max-count", "valuePositiveInt"),
         filters=tuple(one for query in queries for one in _r4_filters(query)),
         end_ms=_end(resource),
-        is_off=_is_off(resource, _json_type(channel.get("payload", ""))),
+        is_off=_is_off(resource, channel.get("payload", "")),
     )
 
 
@@ -163,13 +163,9 @@ def _content(code: object, place: str) -> str:
     return str(code)
 
 
-def _json_type(text: object) -> bool:
-    if text not in _JSON:
+def _is_off(resource: Mapping[str, Any], content_type: object) -> bool:
+    if content_type not in _JSON:
         raise _wrong("not-supported", "notifications are application/fhir+json", "Subscription")
-    return True
-
-
-def _is_off(resource: Mapping[str, Any], _is_json: bool) -> bool:
     status = resource.get("status", "requested")
     if status not in (*_WISHED, "error"):
         raise _wrong("value", "status is requested (or off)", "Subscription.status")

@@ -71,7 +71,11 @@ class Sockets:
         is_gone = tasks[-2].done()
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(
+                ended, Exception
+            ):  # a reader that took nothing, or has gone in its own way
+                self._desk.count("subscription_socket_cut", type(ended).__name__)
         if not is_gone:
             with suppress(OSError, RuntimeError):
                 await send({"type": "websocket.close", "code": _AWAY})
