@@ -72,12 +72,14 @@ class Desk:
                 self.count("subscription_status", status)
                 return
 
-    async def note(self, record: Record, events: list[Happening], channel: str) -> None:
+    async def note(
+        self, record: Record, events: list[Happening], channel: str, *, client: str = ""
+    ) -> None:
         """Keep who is told what, before it leaves. Raises `MeshError`."""
         told = ",".join(dict.fromkeys(one.focus for one in events))
         numbers = f"{events[0].number}-{events[-1].number}"
-        client = Client(
-            name=record.client,
+        told_to = Client(
+            name=client or record.client,
             proof=Proof.NOTHING,
             user=record.user,
             purpose=record.purpose,
@@ -85,7 +87,7 @@ class Desk:
         )
         await self.access.record(
             AccessRecord(
-                client=client,
+                client=told_to,
                 deed=Deed.SUBSCRIBE,
                 what=told,
                 details={

@@ -46,7 +46,7 @@ class Operations:
             case "$status":
                 body = self._status(asked, records, pairs)
             case "$events" if asked.id:
-                body = await self._events(records[0], pairs)
+                body = await self._events(asked, records[0], pairs)
             case "$get-ws-binding-token":
                 body = self._token(asked, records)
             case _:
@@ -77,10 +77,14 @@ class Operations:
         }
         return orjson.dumps(bundle | ({"entry": entries} if entries else {}))
 
-    async def _events(self, record: Record, pairs: Sequence[tuple[str, str]]) -> bytes:
+    async def _events(
+        self, asked: pb.Interaction, record: Record, pairs: Sequence[tuple[str, str]]
+    ) -> bytes:
         """Events again, at most `max_events` of them: whoever wants more asks from the next number on."""
         desk = self._desk
-        if not desk.may(record):
+        topic, asker = desk.topics.get(record.wish.topic), asked.requester
+        may = topic is not None and desk.permits.may(asker.client, asker.scopes, topic.types)
+        if not may or not desk.may(record):
             raise Refusal(403, "forbidden", WITHDRAWN)
         newest = desk.book.head(record.id).number
         first, last = (
@@ -99,7 +103,7 @@ class Operations:
         except Unavailable as error:
             raise Refusal(503, "transient", str(error)) from error
         if count:
-            await desk.note(record, events[:count], "$events")
+            await desk.note(record, events[:count], "$events", client=asker.client)
         return body
 
     def _token(self, asked: pb.Interaction, records: Sequence[Record]) -> bytes:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.hospital import Process, Site, eventually, running, start
-from tests.integration.gateway.subscriber import event_numbers, listening, status
 from tests.integration.gateway.test_subscriptions import created, is_status, patient, subscription
+from tests.peers.subscriber import event_numbers, listening, status
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240)]

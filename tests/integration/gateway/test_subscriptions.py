@@ -13,7 +13,7 @@ import pytest
 import websockets
 
 from tests.hospital import Site, running
-from tests.integration.gateway.subscriber import Subscriber, event_numbers, listening, status
+from tests.peers.subscriber import Subscriber, event_numbers, listening, status
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(180)]

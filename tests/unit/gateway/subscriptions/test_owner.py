@@ -7,12 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.fhir.store.events import Change
 from bus.flow.priority import Priority
 from bus.services.protocol import CallContext, CallRefused
 from bus.transport.memory import MemoryBroker
 from gateway.subscriptions.book import BUCKET
 from schemas.generated.medmesh.fhir.v1 import interaction_pb2 as pb
-from tests.unit.gateway.subscriptions.parts import BACKPORT, House, house, r4, r5
+from tests.peers.subscriber import event_numbers
+from tests.unit.gateway.subscriptions.parts import BACKPORT, House, house, patient, r4, r5
 
 
 def issue(outcome: pb.Outcome) -> dict[str, Any]:
@@ -201,3 +203,39 @@ async def test_nobody_but_a_gateway_may_speak_for_clients(home: House) -> None:
     )
     with pytest.raises(CallRefused):
         await home.owner.answer(pb.Interaction(kind=pb.KIND_SEARCH).SerializeToString(), context)
+
+
+async def test_events_are_told_to_whom_may_read_them_now(home: House) -> None:
+    id_ = await home.create(r4())
+    await home.change(Change.CREATED, patient("1"))
+    events = {"id": id_, "operation": "$events"}
+    told = await home.ask(pb.KIND_OPERATION, **events)
+    assert event_numbers(orjson.loads(told.body)) == [1]
+    narrow = await home.ask(pb.KIND_OPERATION, scopes=("system/Subscription.rs",), **events)
+    assert narrow.status == 403
+    blind = await home.ask(
+        pb.KIND_OPERATION, client="operator", scopes=("system/Subscription.rs",), **events
+    )
+    assert blind.status == 403
+
+
+async def test_events_are_told_from_a_number_to_a_number(home: House) -> None:
+    id_ = await home.create(r4(content="empty"))
+    for number in range(200):
+        await home.change(Change.CREATED, patient(str(number)))
+    body = {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": "eventsSinceNumber", "valueInteger64": "60"},
+            {"name": "eventsUpToNumber", "valueInteger64": "70"},
+            {"name": "content", "valueCode": "full-resource"},
+        ],
+    }
+    told = await home.ask(pb.KIND_OPERATION, id=id_, operation="$events", body=orjson.dumps(body))
+    bundle = orjson.loads(told.body)
+    assert event_numbers(bundle) == list(range(60, 71))
+    assert bundle["entry"][1]["resource"]["id"] == "59"
+    for name, value in (("eventsSinceNumber", "x"), ("content", "everything")):
+        wrong = [pb.Parameter(name=name, value=value)]
+        asked = await home.ask(pb.KIND_OPERATION, id=id_, operation="$events", parameters=wrong)
+        assert asked.status == 400
