@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import websockets
+from fhir.resources.bundle import Bundle
 
 from tests.hospital import Site, running
 from tests.peers.subscriber import Subscriber, event_numbers, listening, status
@@ -263,3 +264,33 @@ async def test_a_websocket_is_bound_by_a_token_and_fed(client: httpx.AsyncClient
         await socket.send("bind-with-token forged")
         with pytest.raises(websockets.ConnectionClosed):
             await socket.recv()
+
+
+async def test_r5_is_spoken_where_the_site_holds_r5(tmp_path: Path, subscriber: Subscriber) -> None:
+    port = free_port()
+    config = CONFIG.format(port=port, hook=subscriber.port)
+    config = config.replace('kind = "fhir.store"', 'kind = "fhir.store"\nrelease = "R5"')
+    config = config.replace("[gateway.fhir]", '[gateway.fhir]\nreleases = ["R5"]')
+    body = {
+        "resourceType": "Subscription",
+        "status": "requested",
+        "topic": TOPIC,
+        "channelType": {"code": "rest-hook"},
+        "endpoint": subscriber.url,
+        "content": "full-resource",
+        "filterBy": [{"filterParameter": "family", "value": "Five"}],
+    }
+    async with running(Site(tmp_path, config)):
+        base = f"http://127.0.0.1:{port}/fhir/R5"
+        async with httpx.AsyncClient(base_url=base, timeout=20) as client:
+            made = await created(client, body)
+            await is_status(client, made["id"], "active")
+            await patient(client, "Four")
+            await patient(client, "Five")
+            await subscriber.until_numbers(1)
+            listed = await client.get("/SubscriptionTopic", params={"url": TOPIC})
+            assert listed.json()["total"] == 1
+    for one in subscriber.notifications:
+        Bundle.model_validate(one)
+    (told,) = subscriber.of("event-notification")
+    assert told["entry"][1]["resource"]["name"] == [{"family": "Five"}]

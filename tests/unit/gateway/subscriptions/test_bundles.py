@@ -56,15 +56,12 @@ def made(release: str, purpose: Purpose, content: str) -> bytes:
 @pytest.mark.parametrize("release", ["R4", "R4B", "R5"])
 def test_every_notification_is_a_valid_bundle(release: str, purpose: Purpose, content: str) -> None:
     body = made(release, purpose, content)
-    if release == "R5":
-        bundle = BundleR5.model_validate_json(body)
-        assert bundle.type == "subscription-notification"
-        assert isinstance(bundle.entry[0].resource, StatusR5)
-    else:
-        bundle = BundleR4B.model_validate_json(body)
-        assert bundle.type == "history"
-        kind = Parameters if release == "R4" else StatusR4B
-        assert isinstance(bundle.entry[0].resource, kind)
+    model = BundleR5 if release == "R5" else BundleR4B
+    bundle = model.model_validate_json(body)
+    assert bundle.type == ("subscription-notification" if release == "R5" else "history")
+    assert bundle.entry is not None
+    kind = {"R4": Parameters, "R4B": StatusR4B, "R5": StatusR5}[release]
+    assert isinstance(bundle.entry[0].resource, kind)
 
 
 @pytest.mark.parametrize("release", ["R4", "R4B", "R5"])
