@@ -34,6 +34,7 @@ class Judge:
         self._index = sqlite3.connect(":memory:", isolation_level=None)
         for table in _TABLES:
             self._index.execute(table)
+        self._held: tuple[dict[str, Any], str] | None = None
 
     def close(self) -> None:
         """Free the index."""
@@ -45,6 +46,9 @@ class Judge:
 
     def look(self, resource: dict[str, Any], *, base: str) -> Looked:
         """The resource, ready for questions until the next `look`."""
+        if self._held is not None and self._held[0] is resource and self._held[1] == base:
+            return Looked(self, str(resource["resourceType"]), base)
+        self._held = None
         index = self._index
         for table in ("fhir_resource", "fhir_token", "fhir_string", "fhir_range"):
             index.execute(f"delete from {table}")  # noqa: S608 - our own words
@@ -55,6 +59,7 @@ class Judge:
         index.executemany("insert into fhir_token values (?, ?, ?, 1)", rows.tokens)
         index.executemany("insert into fhir_string values (?, ?, ?, 1)", rows.texts)
         index.executemany("insert into fhir_range values (?, ?, ?, ?, ?, 1)", rows.ranges)
+        self._held = resource, base
         return Looked(self, str(resource["resourceType"]), base)
 
     def fits(self, type_: str, pairs: Pairs, *, base: str, now_ms: int) -> bool:

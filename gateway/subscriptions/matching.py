@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,9 @@ class _Change:
     id: str
     version: str
     release: str
-    body: Mapping[str, Any]
+    body: dict[str, Any]
     now_ms: int
-    previous: Mapping[str, Any] | None = None
+    previous: dict[str, Any] | None = None
     has_previous: bool = False
 
 
@@ -161,13 +161,13 @@ class Matcher:
             return False
         return self._look(about, seen, record).fits(pairs, now_ms=seen.now_ms)
 
-    def _fits(self, body: Mapping[str, Any], query: str, seen: _Change, record: Record) -> bool:
+    def _fits(self, body: dict[str, Any], query: str, seen: _Change, record: Record) -> bool:
         return self._look(body, seen, record).fits(query_pairs(query), now_ms=seen.now_ms)
 
-    def _look(self, body: Mapping[str, Any], seen: _Change, record: Record) -> Looked:
-        return self._topics.judge(seen.release).look(dict(body), base=record.base)
+    def _look(self, body: dict[str, Any], seen: _Change, record: Record) -> Looked:
+        return self._topics.judge(seen.release).look(body, base=record.base)
 
-    async def _before(self, seen: _Change) -> Mapping[str, Any] | None:
+    async def _before(self, seen: _Change) -> dict[str, Any] | None:
         """The version before; looked up once for an event."""
         if not seen.has_previous:
             seen.has_previous = True
