@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -106,11 +107,21 @@ class DeadLetters:
         self._stream = dead_letter_stream(site)
 
     async def list(
-        self, consumer: str = ""
+        self,
+        consumer: str = "",
+        *,
+        known: Mapping[int, DeadLetterSummary | UnreadableDeadLetter] = MappingProxyType({}),
     ) -> AsyncIterator[DeadLetterSummary | UnreadableDeadLetter]:
-        """All dead letters, oldest first; of one consumer where named. Raises `MeshError`."""
+        """All dead letters, oldest first; of one consumer where named. Raises `MeshError`.
+
+        Those that are `known` by their number are not opened again: what they say does not change.
+        """
         async for delivery in self._stored(consumer):
-            yield await self._summary(delivery)
+            letter = known.get(delivery.seq)
+            is_same = (
+                isinstance(letter, DeadLetterSummary) and letter.stored_ms == delivery.stored_ms
+            )
+            yield letter if letter is not None and is_same else await self._summary(delivery)
 
     async def show(self, seq: int) -> DeadLetterSummary | UnreadableDeadLetter:
         """One dead letter. Raises `NotFound`."""

@@ -30,7 +30,7 @@ from schemas.gateway.access import ANONYMOUS, ClientSection
 from schemas.gateway.scopes import DEEDS
 
 _BEARER: Final = "bearer"
-_OPERATOR_DEEDS: Final = frozenset({"view", "unmask", "replay"})
+_OPERATOR_DEEDS: Final = frozenset({"view", "find", "replay", "unmask"})
 _TYPES: Final = "*"
 
 

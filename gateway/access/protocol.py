@@ -151,7 +151,7 @@ class Access(Protocol):
         ...
 
     def may_operate(self, client: Client, deed: str) -> None:
-        """What operators do in the console: `view`, `unmask`, `replay`. Raises `Forbidden`."""
+        """What operators do in the console: `view`, `find`, `replay`, `unmask`. Raises `Forbidden`."""
         ...
 
     async def record(self, record: AccessRecord) -> None:

@@ -107,7 +107,7 @@ def local_user(site: SiteId) -> ClientSection:
         subscribe=(f"evt.{site}.>",),
         call=("*/*",),
         fhir=("system/*.cruds",),
-        operate=("view", "unmask", "replay"),
+        operate=("view", "find", "replay", "unmask"),
     )
 
 
@@ -125,7 +125,7 @@ def mesh_rights(section: GatewaySection, site: SiteId) -> Rights:
         subscribe += client.subscribe
         if client.fhir:
             publish += [f"svc.{site}.*.*.rpc.{FHIR_METHOD}", f"svc.{site}.*.*.i.*.{FHIR_METHOD}"]
-        if "view" in client.operate or "replay" in client.operate:
+        if client.operate:
             subscribe += operator_rights(site).subscribe
         if "replay" in client.operate:
             publish += operator_rights(site).publish

@@ -178,8 +178,10 @@ class ClientSection(Section):
         default=(),
         description='What it may do with FHIR resources, as SMART scopes: ["system/Patient.rs", "system/*.cruds"].',
     )
-    operate: tuple[Literal["view", "unmask", "replay"], ...] = Field(
-        default=(), description="What it may do in the console."
+    operate: tuple[Literal["view", "find", "replay", "unmask"], ...] = Field(
+        default=(),
+        description="What it may do in the console: see how the site is, find messages by identifiers, replay dead "
+        "letters, see contents unmasked.",
     )
     rate: float = Field(
         default=0.0,

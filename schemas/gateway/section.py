@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import ByteSize, Field
 
 from schemas.gateway.access import AccessSection, ClientSection
+from schemas.gateway.console import ConsoleSection
 from schemas.gateway.fhir import GatewayFhirSection
 from schemas.gateway.grpc import GrpcSection
 from schemas.gateway.hl7v2 import GatewayHl7v2Section
@@ -99,6 +100,7 @@ class GatewaySection(Section):
     subscriptions: SubscriptionsSection | None = Field(
         default=None, description="FHIR Subscriptions; needs [gateway.fhir]."
     )
+    console: ConsoleSection | None = Field(default=None, description="The operators' console.")
 
 
 __all__ = ["ADDRESS_PATTERN", "GatewaySection", "GatewayTls"]
