@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from adapters.contract import Health, Offered, OpenRecords, Serve
 from bus.catalogue import Catalogue
+from bus.events.opening import EnvelopeReader
 from bus.events.protocol import Events
+from bus.events.replays import DeadLetters
 from bus.flow.priority import Priority
 from bus.services.protocol import Offer, Response, Seen
 from bus.telemetry.counters import Counters
+from bus.transport.protocol import Transport
 from schemas.clock import Clock
 from schemas.errors import Closed
 from schemas.subjects import SiteId
@@ -77,6 +80,18 @@ async def serves_nothing(offer: Offer) -> Offered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """What operators' pages need beyond calls and events: the carrier, and what only operators may open."""
+
+    transport: Transport
+    letters: DeadLetters
+    inspector: EnvelopeReader
+    """Opens single stored events that the gateway's certificate lets it read."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Adapters of this configuration by name, with their kinds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRuntime:
     """The mesh in the gateway's own name, time, chance, and where to count and write."""
 
@@ -104,6 +119,8 @@ class GatewayRuntime:
     """Asks an instance for its methods."""
     serve: Serve = serves_nothing
     """Offers methods in the gateway's own name, for a part that owns something."""
+    operations: Operations | None = None
+    """For the console; None where there is none."""
 
 
 __all__ = [
@@ -112,6 +129,7 @@ __all__ = [
     "Describe",
     "GatewayRuntime",
     "MethodWords",
+    "Operations",
     "Receive",
     "Scope",
     "Send",

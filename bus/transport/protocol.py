@@ -198,6 +198,14 @@ class StreamAdministration(Protocol):
         """The newest stored message of one subject. Raises `NotFound`."""
         ...
 
+    async def next_for_subject(self, stream: str, pattern: str, *, from_seq: int) -> Delivery:
+        """The oldest stored message at or behind a sequence that a pattern covers. Raises `NotFound`."""
+        ...
+
+    async def subject_counts(self, stream: str, pattern: str) -> Mapping[str, int]:
+        """How many messages are stored on each subject that a pattern covers. Raises `NotFound`."""
+        ...
+
 
 class KeyValue(Protocol):
     """A bucket of versioned keys. Keys are tokens joined by dots, as in subjects."""

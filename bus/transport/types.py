@@ -165,6 +165,8 @@ class ConsumerState:
     pending: int
     """Messages not delivered yet."""
     unacknowledged: int
+    patterns: tuple[str, ...] = field(default=(), compare=False)
+    """What it reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Alerts: one when trouble starts, one when it is over, none in between. Pure.
 
-What must hold is decided elsewhere (`gateway.console.watch`); here it only becomes an alert when it lasts, and clears when it
-stays away as long. So a connection that flutters for an hour is one alert, not a hundred.
+What is trouble is decided elsewhere (`gateway.console.troubles`); here it becomes an alert when it lasts, and clears
+when it stays away as long. So a connection that flutters for an hour is one alert, not a hundred.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ EMPTY: Final = AlertBook(known={})
 def looked(
     book: AlertBook, troubles: Iterable[Trouble], *, now_ms: int, after_ms: int
 ) -> tuple[AlertBook, tuple[Change, ...]]:
-    """What one look changes. Trouble lasts `after_ms` before it is an alert, and stays away as long before that clears."""
+    """What one look changes. Trouble lasts `after_ms` before it is an alert, and is away as long before that clears."""
     there = {one.key: one for one in troubles}
     overflow = max(0, len(there) - _MAX_OPEN)
     if overflow:

@@ -1,5 +1,6 @@
-"""Charts as points of SVG lines: drawn on the server, so they need no script, follow the colours of the page, and any
-contrast check can see them. Pure.
+"""Charts as points of SVG lines. Pure.
+
+They are drawn on the server: they need no script, follow the colours of the page, and any check of contrast sees them.
 """
 
 from __future__ import annotations

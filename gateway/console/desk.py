@@ -186,7 +186,13 @@ class Desk:
     # what they get
 
     def page(
-        self, visit: Visit, name: str, *, status: int = HTTPStatus.OK, live: str = "", **more: Any
+        self,
+        visit: Visit,
+        name: str,
+        *,
+        status: int = HTTPStatus.OK,
+        live: str = "",
+        **more: object,
     ) -> Reply:
         """One page, with what stands on each."""
         context = {
@@ -198,7 +204,7 @@ class Desk:
         }
         return Reply(self.renderer.page(name, context), status)
 
-    def bare(self, request: Request, name: str, *, status: int, **more: Any) -> Reply:
+    def bare(self, request: Request, name: str, *, status: int, **more: object) -> Reply:
         """A page for whom nobody knows yet, or that says what went wrong."""
         context = {
             **self.common(request, ""),

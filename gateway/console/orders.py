@@ -1,4 +1,4 @@
-"""What is ordered once: each form has a number of its own, which is taken where every gateway looks before anything is done.
+"""What is ordered once: each form has a number of its own, taken where every gateway looks before anything is done.
 
 A second click, a reload, the back button, another gateway: the number is taken already, and what came of it is shown.
 """

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-from adapters.contract import Rights
 from gateway.access.protocol import Access, Unauthenticated
 from gateway.console.assets import PREFIX as STATIC
 from gateway.console.assets import Assets
@@ -177,10 +176,4 @@ class ConsolePart:
         await self._live.follow(request.path.removeprefix(LIVE), session, receive, send)
 
 
-def rights(section: GatewaySection) -> Rights:
-    """To open what the configuration lets the console open; the rights of operators come with its clients."""
-    own = section.console or ConsoleSection()
-    return Rights(subscribe=own.contents)
-
-
-__all__ = ["ConsolePart", "rights"]
+__all__ = ["ConsolePart"]

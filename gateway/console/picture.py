@@ -153,7 +153,7 @@ class Picture:
         names = {one.name for one in places}
         for table in (self.moved_ms, self.place_waits):
             for gone in table.keys() - names:
-                table.pop(gone)  # type: ignore[attr-defined]  # both are dicts
+                table.pop(gone)
         self.places = tuple(places)
         self.waiting.append(float(sum(one.waiting for one in places)))
 

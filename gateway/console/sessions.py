@@ -1,4 +1,4 @@
-"""Sessions of operators: a cookie that says who signed in, with a MAC by a key that every gateway of a site derives. Pure.
+"""Sessions of operators: a cookie that says who signed in, with a MAC by a key that all gateways of a site have. Pure.
 
 No gateway keeps anything, so any of them takes the cookie. What the client may do is not in it: that is asked anew, of
 the configuration, at each request.

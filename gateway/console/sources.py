@@ -6,7 +6,7 @@ Every source answers for the whole site, so that any gateway shows the same.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -210,8 +210,6 @@ class Sources:
     letters: Letters
     finder: Finder
     contents: Contents
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    """Adapters of this process by name, with their kinds."""
 
 
 __all__ = [

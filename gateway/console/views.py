@@ -9,9 +9,10 @@ from typing import Any, Final
 from adapters.contract import Condition
 from bus.services.protocol import Health, Seen
 from gateway.console import words
-from gateway.console.alerts import Severity
+from gateway.console.alerts import Alert, Severity
 from gateway.console.charts import chart, spark
 from gateway.console.picture import Picture, Series, causes
+from gateway.console.sources import Letter
 
 _TOP: Final = 8
 _CLEARED: Final = 8
@@ -108,7 +109,7 @@ def now(picture: Picture, *, now_ms: int, refresh_s: float) -> dict[str, Any]:
     }
 
 
-def _alert(alert: Any, now_ms: int) -> dict[str, Any]:
+def _alert(alert: Alert, now_ms: int) -> dict[str, Any]:
     mark, severity = _SEVERITIES[alert.trouble.severity]
     end_ms = alert.cleared_ms or now_ms
     return {
@@ -335,7 +336,7 @@ def dead_letters(picture: Picture, *, now_ms: int) -> dict[str, Any]:
     }
 
 
-def letter_row(letter: Any) -> Mapping[str, Any]:
+def letter_row(letter: Letter) -> Mapping[str, Any]:
     """One dead letter in a list. One that cannot be opened shows where it lies and why."""
     message_id = getattr(letter, "message_id", b"")
     return {

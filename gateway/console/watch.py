@@ -1,4 +1,4 @@
-"""Looks at the mesh, once for everybody who watches: a picture at each look, and a word to all who wait for the next."""
+"""Looks at the mesh, once for everybody who watches: a picture at each look, and a word to all who wait for it."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import click
 from medmesh.cli.output import config_option, emit, errors_in_words, json_option, run, set_option
 
 if TYPE_CHECKING:
+    from bus.events.places import PlaceView
     from bus.events.protocol import PartitionView
-    from bus.transport.protocol import ConsumerState
     from medmesh.config import Configuration
 
 
@@ -40,30 +40,23 @@ def list_consumers(config_file: Path | None, flags: tuple[str, ...], *, as_json:
     """List durable consumers with what waits for each."""
     configuration = _configuration(config_file, flags, as_json=as_json)
 
-    async def main() -> tuple[dict[str, ConsumerState], tuple[str, ...]]:
-        from bus.events.partitions.view import groups
-        from bus.events.streams import event_stream
+    async def main() -> tuple[PlaceView, ...]:
+        from bus.events.places import places
         from medmesh.cli.guest import visiting
 
         async with visiting(configuration, "consumers") as connection:
-            transport, stream = connection.transport, event_stream(configuration.site)
-            return await transport.administration.consumers(stream), await groups(transport)
+            return await places(connection.transport, configuration.site)
 
-    states, shared = run(main, as_json=as_json)
     adapters = {adapter.config.name for adapter in configuration.adapters}
-    waiting: dict[tuple[str, str], int] = {(name, "shared"): 0 for name in shared}
-    for name, state in states.items():
-        group, _, partition = name.rpartition("-p")
-        key = (name, "adapter" if name in adapters else "program")
-        if group in shared and partition.isdigit():
-            key = (group, "shared")
-        waiting[key] = waiting.get(key, 0) + state.pending + state.unacknowledged
-    for (name, kind), count in sorted(waiting.items()):
+    for place in run(main, as_json=as_json):
+        kind = "adapter" if place.name in adapters else "program"
+        if place.is_shared:
+            kind = "shared"
         if as_json:
-            floor = {} if kind == "shared" else {"ack_floor": states[name].ack_floor}
-            emit({"name": name, "kind": kind, "waiting": count, **floor})
+            floor = {} if place.is_shared else {"ack_floor": place.ack_floor}
+            emit({"name": place.name, "kind": kind, "waiting": place.waiting, **floor})
         else:
-            click.echo(f"{name:24} {kind:8} {count} events wait")
+            click.echo(f"{place.name:24} {kind:8} {place.waiting} events wait")
 
 
 @command.command("partitions")

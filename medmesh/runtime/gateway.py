@@ -18,7 +18,7 @@ from gateway.access.access import GatewayAccess
 from gateway.access.agreement import check_site_key
 from gateway.access.build import open_access
 from gateway.access.rights import GATEWAY, mesh_rights
-from gateway.contract import GatewayRuntime
+from gateway.contract import GatewayRuntime, Operations
 from gateway.http import HttpFront
 from gateway.part import Part, PartKind
 from medmesh.config import Configuration
@@ -91,6 +91,12 @@ class RunningGateway:
             records=transport.key_value,
             describe=Descriptions(transport.messenger),
             serve=partial(self._calls.serve, service),
+            operations=Operations(
+                transport=transport,
+                letters=service.events.dead_letters(),
+                inspector=service.events.inspector(),
+                adapters={one.config.name: one.config.kind for one in self._configuration.adapters},
+            ),
         )
         self._access = access = await open_access(self._section, runtime)
         parts: list[Part] = [kind.build(self._section, runtime, access) for kind in self._kinds]

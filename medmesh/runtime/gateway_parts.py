@@ -25,6 +25,10 @@ def kinds_for(section: GatewaySection) -> Sequence[PartKind]:
         from gateway.grpc.part import GRPC  # noqa: PLC0415
 
         found.append(GRPC)
+    if section.console is not None:
+        from gateway.console.kind import CONSOLE  # noqa: PLC0415
+
+        found.append(CONSOLE)
     return [kind for kind in found if kind.is_wanted(section)]
 
 

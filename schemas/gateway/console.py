@@ -13,8 +13,9 @@ class ConsoleSection(Section):
 
     contents: tuple[str, ...] = Field(
         default=(),
-        description='Events whose contents the console may open, masked unless somebody unmasks them, e.g. ["evt.north.>"]; '
-        "none by default. What was stored before was not sealed for the gateway and stays closed.",
+        description="Events whose contents the console may open, masked unless somebody unmasks them, e.g. "
+        '["evt.north.>"]; none by default. '
+        "What was stored before was not sealed for the gateway and stays closed.",
     )
     refresh_s: float = Field(
         default=1.0,

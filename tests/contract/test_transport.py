@@ -499,6 +499,34 @@ async def test_streams_and_consumers_are_listed(transport: Transport) -> None:
         "reader": ConsumerState(ack_floor=0, delivered=0, pending=4, unacknowledged=0)
     }
     assert await transport.administration.consumers("DLQ") == {}
+    listed = await transport.administration.consumers("EVT")
+    assert listed["reader"].patterns == READ_ALL.patterns
+
+
+async def test_stored_messages_are_counted_by_subject(transport: Transport) -> None:
+    await transport.store.ensure_stream(EVT)
+    batch = [outgoing("evt.a"), outgoing("evt.b.c"), outgoing("evt.a"), outgoing("evt.b.d")]
+    await transport.store.store(batch, timeout_s=DEADLINE_S)
+    counts = transport.administration.subject_counts
+    assert await counts("EVT", "evt.>") == {"evt.a": 2, "evt.b.c": 1, "evt.b.d": 1}
+    assert await counts("EVT", "evt.b.*") == {"evt.b.c": 1, "evt.b.d": 1}
+    assert await counts("EVT", "evt.none") == {}
+    with pytest.raises(NotFound):
+        await counts("NONE", ">")
+
+
+async def test_the_next_message_of_a_pattern_is_found_from_a_sequence_on(
+    transport: Transport,
+) -> None:
+    await transport.store.ensure_stream(EVT)
+    batch = [outgoing("evt.a"), outgoing("evt.b.c"), outgoing("evt.a"), outgoing("evt.b.d")]
+    await transport.store.store(batch, timeout_s=DEADLINE_S)
+    following = transport.administration.next_for_subject
+    assert (await following("EVT", "evt.b.>", from_seq=0)).seq == 2
+    assert (await following("EVT", "evt.b.*", from_seq=3)).seq == 4
+    assert (await following("EVT", "evt.a", from_seq=3)).seq == 3
+    with pytest.raises(NotFound):
+        await following("EVT", "evt.a", from_seq=4)
 
 
 async def test_ensure_stream_twice_changes_nothing_and_keeps_messages(transport: Transport) -> None:

@@ -114,6 +114,7 @@ class Place:
             delivered=self._delivered,
             pending=self._pending,
             unacknowledged=len(self._given),
+            patterns=self.spec.patterns,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bus.transport.memory.consumers import MemoryConsumer
 from bus.transport.memory.core import Core
@@ -125,6 +125,14 @@ class MemoryStore:
     async def last_for_subject(self, stream: str, subject: str) -> Delivery:
         """The newest stored message of one subject."""
         return (await self._stream(stream)).last(subject).delivery()
+
+    async def next_for_subject(self, stream: str, pattern: str, *, from_seq: int) -> Delivery:
+        """The oldest stored message at or behind a sequence that a pattern covers."""
+        return (await self._stream(stream)).next(pattern, from_seq).delivery()
+
+    async def subject_counts(self, stream: str, pattern: str) -> Mapping[str, int]:
+        """How many messages are stored on each subject that a pattern covers."""
+        return (await self._stream(stream)).counts(pattern)
 
     async def _stream(self, name: str) -> MemoryStream:
         await self._link.ready(_WAIT_S)

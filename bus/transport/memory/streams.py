@@ -175,6 +175,21 @@ class MemoryStream:
             raise NotFound(f"stream {self.spec.name} has no message on {subject}")
         return self.records[next(reversed(held))]
 
+    def next(self, pattern: str, from_seq: int) -> Record:
+        """The oldest message at or behind a sequence that a pattern covers. Raises `NotFound`."""
+        record = self.next_matching(from_seq, (pattern,))
+        if record is None:
+            raise NotFound(f"stream {self.spec.name} has no such message on {pattern}")
+        return record
+
+    def counts(self, pattern: str) -> dict[str, int]:
+        """Messages by subject."""
+        return {
+            subject: len(held)
+            for subject, held in self._by_subject.items()
+            if held and matches(pattern, subject)
+        }
+
     def next_matching(self, seq: int, patterns: tuple[str, ...]) -> Record | None:
         """The first message at or above `seq` that a pattern covers."""
         for at in range(max(seq, self.first_seq), self.last_seq + 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bus.transport.nats.api import JetStream
@@ -180,6 +180,14 @@ class NatsStore:
     async def last_for_subject(self, stream: str, subject: str) -> Delivery:
         """The newest stored message of one subject. Raises `NotFound`."""
         return await self._streams.last(stream, subject)
+
+    async def next_for_subject(self, stream: str, pattern: str, *, from_seq: int) -> Delivery:
+        """The oldest stored message at or behind a sequence that a pattern covers. Raises `NotFound`."""
+        return await self._streams.next(stream, pattern, from_seq)
+
+    async def subject_counts(self, stream: str, pattern: str) -> Mapping[str, int]:
+        """How many messages are stored on each subject that a pattern covers. Raises `NotFound`."""
+        return await self._streams.counts(stream, pattern)
 
 
 def _family(subject: str) -> str:

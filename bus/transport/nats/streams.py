@@ -80,6 +80,22 @@ class Streams:
         """The newest stored message of a subject. Raises `NotFound`."""
         return await self._message(stream, {"last_by_subj": subject})
 
+    async def next(self, stream: str, pattern: str, from_seq: int) -> Delivery:
+        """The oldest stored message at or behind a sequence that a pattern covers. Raises `NotFound`."""
+        return await self._message(stream, {"seq": max(1, from_seq), "next_by_subj": pattern})
+
+    async def counts(self, stream: str, pattern: str) -> dict[str, int]:
+        """Stored messages by subject. Raises `NotFound`."""
+        found: dict[str, int] = {}
+        for _ in range(_PAGES):
+            question = {"subjects_filter": pattern, "offset": len(found)}
+            answer = await self._jetstream.ask(f"STREAM.INFO.{stream}", question)
+            page = answer["state"].get("subjects") or {}
+            found.update(page)
+            if not page or len(found) >= int(answer.get("total", 0)):
+                break
+        return found
+
     async def _message(self, stream: str, question: Json) -> Delivery:
         answer = await self._jetstream.ask(f"STREAM.MSG.GET.{stream}", question)
         message = answer["message"]
@@ -171,7 +187,13 @@ def consumer_state(answer: Json) -> ConsumerState:
         delivered=answer["delivered"]["stream_seq"],
         pending=answer.get("num_pending", 0),
         unacknowledged=answer.get("num_ack_pending", 0),
+        patterns=_patterns(answer.get("config") or {}),
     )
+
+
+def _patterns(config: Json) -> tuple[str, ...]:
+    one = config.get("filter_subject")
+    return (one,) if one else tuple(config.get("filter_subjects") or ())
 
 
 def _headers(raw: bytes) -> dict[str, str] | None:

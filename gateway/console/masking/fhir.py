@@ -1,7 +1,7 @@
 """FHIR JSON: which elements may be seen (HL7 FHIR R4 and R5). Pure.
 
-Shown is what kind of resource it is, in which state, and which test or procedure it speaks of. Hidden is everything else:
-names, numbers, dates, values, texts, references, ids, extensions.
+Shown is what kind of resource it is, in which state, and which test or procedure it speaks of. Hidden is everything
+else: names, numbers, dates, values, texts, references, ids, extensions.
 """
 
 from __future__ import annotations

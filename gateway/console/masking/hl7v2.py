@@ -1,7 +1,7 @@
 """HL7 v2: which fields may be seen (HL7 v2.5.1 chapters 2 to 7, 10). Pure.
 
-Shown is what says which kind of message it is, where it came from and how it was answered. Hidden is who it is about, what
-was found, and every free text, number of a person, order or visit.
+Shown is what says which kind of message it is, where it came from and how it was answered. Hidden is who it is about,
+what was found, and every free text, number of a person, order or visit.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ _SHOWN: Final[dict[str, dict[int, str]]] = {
 
 _HIDDEN_LABELS: Final[dict[str, dict[int, str]]] = {
     "PID": {
-        2: "patient id", 3: "patient identifiers", 5: "patient name", 6: "mother's maiden name", 7: "date of birth", 8: "sex",
-        9: "alias", 11: "address", 13: "phone, home", 14: "phone, business", 18: "account number", 19: "social security number",
+        2: "patient id", 3: "patient identifiers", 5: "patient name", 6: "mother's maiden name", 7: "date of birth",
+        8: "sex", 9: "alias", 11: "address", 13: "phone, home", 14: "phone, business", 18: "account number",
+        19: "social security number",
     },
     "PV1": {
         3: "location", 7: "attending doctor", 8: "referring doctor", 9: "consulting doctor", 17: "admitting doctor",

@@ -7,6 +7,7 @@ from typing import Any, Final
 from bus.transport.protocol import NotFound
 from gateway.access.protocol import Deed
 from gateway.console.desk import Desk
+from gateway.console.masking import Masked
 from gateway.console.sources import ContentClosed
 from gateway.console.web import Visit
 
@@ -61,7 +62,7 @@ def _closed(words: str) -> dict[str, Any]:
     return {"closed": words}
 
 
-def _open(visit: Visit, shown: Any, *, is_revealed: bool, problem: str = "") -> dict[str, Any]:
+def _open(visit: Visit, shown: Masked, *, is_revealed: bool, problem: str = "") -> dict[str, Any]:
     return {
         "closed": "",
         "masked": shown,

@@ -74,8 +74,14 @@ class Finding:
             visit, kind=told, text=text, found=list(found[:_LIMIT]), is_more=len(found) > _LIMIT
         )
 
-    def _show(self, visit: Visit, *, status: int = 200, kind: str = "any", **more: Any) -> Reply:
-        context = {"text": "", "found": None, "is_more": False, "problem": "", **more}
+    def _show(self, visit: Visit, *, status: int = 200, kind: str = "any", **more: object) -> Reply:
+        context: dict[str, Any] = {
+            "text": "",
+            "found": None,
+            "is_more": False,
+            "problem": "",
+            **more,
+        }
         return self._desk.page(
             visit, "find", status=status, kinds=KINDS, kind=kind,
             kind_words=dict(KINDS).get(kind, ""), **context,

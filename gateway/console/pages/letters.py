@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bus.events.replays import DeadLetterSummary, UnreadableDeadLetter
@@ -52,12 +53,14 @@ class LetterPages:
     async def letter(self, visit: Visit) -> Reply:
         """All that is known of one, and what may be seen of its content."""
         letter = await self._letter(visit)
-        more = {}
+        more: dict[str, object] = {}
         if "find" in visit.rights and isinstance(letter, DeadLetterSummary):
             more["content"] = await contents.masked(
                 self._desk, visit, letter.subject, letter.stream_seq
             )
-        return self._desk.page(visit, "letter", letter=_facts(letter), **more)
+        if "content" in more:
+            return self._desk.page(visit, "letter", letter=_facts(letter), content=more["content"])
+        return self._desk.page(visit, "letter", letter=_facts(letter))
 
     async def unmask(self, visit: Visit) -> Reply:
         """The same with its content readable."""
@@ -113,7 +116,7 @@ class LetterPages:
             )
         )
 
-    async def _chosen(self, told: Any, cause: str) -> list[DeadLetterSummary]:
+    async def _chosen(self, told: Sequence[str], cause: str) -> list[DeadLetterSummary]:
         picture = self._desk.watch.picture
         letters: list[Letter] = []
         if cause:
@@ -121,7 +124,7 @@ class LetterPages:
                 (one for one in causes(picture.letters.values()) if one.key == cause), None
             )
             letters = list(group.letters) if group is not None else []
-        for one in list(told)[:MAX_ORDERED]:
+        for one in told[:MAX_ORDERED]:
             try:
                 letters.append(await self._desk.sources.letters.show(_number(one)))
             except NotFound:

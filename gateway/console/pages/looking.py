@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway.console import views
+from gateway.console import views, words
 from gateway.console.desk import Desk
 from gateway.console.web import Reply, Route, Visit
 from gateway.http.exchange import Refused
@@ -69,7 +69,7 @@ class Looking:
         refresh_s = desk.own.refresh_s
         span_s = max(1, len(picture.stored.rates)) * refresh_s
         shown = views.now(picture, now_ms=self._now_ms(), refresh_s=refresh_s)
-        return {"now": shown, "span": views.words.duration(span_s)}
+        return {"now": shown, "span": words.duration(span_s)}
 
     def _subjects(self) -> dict[str, Any]:
         return {"subjects": views.subjects(self._desk.watch.picture)}

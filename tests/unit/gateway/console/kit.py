@@ -1,4 +1,4 @@
-"""A console for tests: sources that hold what the test says, access by a table, a browser that keeps cookies and forms."""
+"""A console for tests: sources that hold what the test says, access by a table, a browser that keeps cookies."""
 
 from __future__ import annotations
 
