@@ -44,6 +44,8 @@ class Chart:
     height: int
     points: str
     area: str
+    first_x: float
+    """Where the oldest value stands."""
     lines: tuple[Line, ...]
     rows: tuple[tuple[float, float], ...]
     """(seconds ago, value), newest first."""
@@ -56,9 +58,9 @@ def chart(
     values: Sequence[float],
     *,
     seconds_each: float,
-    width: int = 720,
+    width: int = 1160,
     height: int = 160,
-    points: int = 120,
+    points: int = 180,
 ) -> Chart:
     """The chart of values that are `seconds_each` apart, oldest first."""
     last = list(values)[-points:] or [0.0]
@@ -78,6 +80,7 @@ def chart(
         height=height,
         points=line,
         area=area,
+        first_x=places[0][0],
         lines=tuple(
             Line(y=height - height * part / _GRID, words=f"{top * part / _GRID:g}")
             for part in range(_GRID + 1)

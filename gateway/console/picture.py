@@ -14,10 +14,11 @@ from bus.services.protocol import Seen
 from gateway.console.alerts import EMPTY, AlertBook
 from gateway.console.sources import Flow, Letter, Place, Stream, Timing
 
-HISTORY: Final = 120
+HISTORY: Final = 180
 """Looks that a chart shows."""
-_SMOOTHED: Final = 5
-"""Looks over which a rate is taken."""
+_SMOOTHED_S: Final = 5.0
+"""Time over which a rate is taken."""
+_FEWEST: Final = 2
 _NUMBERS: Final = re.compile(r"\d+")
 
 
@@ -27,8 +28,8 @@ class Series:
     __slots__ = ("_at_s", "_counts", "rates")
 
     def __init__(self) -> None:
-        self._at_s: deque[float] = deque(maxlen=_SMOOTHED + 1)
-        self._counts: deque[int] = deque(maxlen=_SMOOTHED + 1)
+        self._at_s: deque[float] = deque()
+        self._counts: deque[int] = deque()
         self.rates: deque[float] = deque(maxlen=HISTORY)
         """A second, oldest first."""
 
@@ -39,6 +40,9 @@ class Series:
             self._at_s.clear()
         self._counts.append(count)
         self._at_s.append(at_s)
+        while len(self._at_s) > _FEWEST and at_s - self._at_s[1] >= _SMOOTHED_S:
+            self._at_s.popleft()
+            self._counts.popleft()
         seconds = at_s - self._at_s[0]
         self.rates.append((count - self._counts[0]) / seconds if seconds > 0 else 0.0)
 

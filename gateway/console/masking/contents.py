@@ -10,7 +10,8 @@ from adapters.hl7v2.codec.errors import Hl7Error
 from gateway.console.masking import fhir, hl7v2
 from gateway.console.masking.rows import Masked, Row
 
-_HL7: Final = frozenset({"hl7v2", "application/hl7-v2", "x-application/hl7-v2+er7"})
+_HL7: Final = ("hl7v2", "application/hl7-v2", "x-application/hl7-v2+er7")
+"""Beside the mesh's own for each type of message: `hl7v2/ADT^A01`."""
 _FHIR: Final = frozenset({"application/fhir+json", "application/json+fhir"})
 _MAX_TEXT: Final = 64 * 1024
 _MAX_BINARY: Final = 2048
@@ -44,7 +45,7 @@ def _read(
 ) -> Masked:
     media_type = content_type.partition(";")[0].strip().lower()
     try:
-        if media_type in _HL7:
+        if media_type in _HL7 or media_type.startswith("hl7v2/"):
             return of_hl7(body)
         if media_type in _FHIR:
             return of_fhir(body)

@@ -108,12 +108,12 @@ class _Walk:
     ) -> Iterator[Row]:
         place = f"{at}.{name}" if at else name
         if depth > _MAX_DEPTH:
-            yield Row(name=place, value=HIDDEN, is_hidden=True, depth=depth)
+            yield Row(name=name, path=place, value=HIDDEN, is_hidden=True, depth=depth)
         elif isinstance(value, list):
             for number, one in enumerate(value):
                 yield from self._element(one, f"{name}[{number}]", at, path, shown, depth)
         elif isinstance(value, dict):
-            yield Row(name=place, label=self._type_of(value), is_head=True, depth=depth)
+            yield Row(name=name, path=place, label=self._type_of(value), is_head=True, depth=depth)
             if path.rpartition(".")[2] in _RESOURCES and "resourceType" in value:
                 yield from self.resource(value, place, depth + 1)
                 return
@@ -122,14 +122,16 @@ class _Walk:
                     inner, self._key(key), place, f"{path}.{key}", shown, depth + 1
                 )
         else:
-            yield self._leaf(value, place, path, shown, depth)
+            yield self._leaf(value, (name, place), path, shown, depth)
 
-    def _leaf(self, value: object, place: str, path: str, shown: frozenset[str], depth: int) -> Row:
+    def _leaf(
+        self, value: object, names: tuple[str, str], path: str, shown: frozenset[str], depth: int
+    ) -> Row:
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         is_hidden = self._is_masked and not (path in shown and is_harmless(text))
-        return Row(
-            name=place, value=HIDDEN if is_hidden else text, is_hidden=is_hidden, depth=depth
-        )
+        name, place = names
+        value = HIDDEN if is_hidden else text
+        return Row(name=name, path=place, value=value, is_hidden=is_hidden, depth=depth)
 
     def _key(self, key: str) -> str:
         """Names of elements are the standard's; a key that cannot be one may hold anything."""

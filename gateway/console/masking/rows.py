@@ -17,7 +17,9 @@ class Row:
     """One element that has a value."""
 
     name: str
-    """Its address: `PID-5`, `name[0].family`."""
+    """Its last step, below the rows it stands under: `PID-5`, `family`, `given[1]`."""
+    path: str = ""
+    """Its whole address, where that is more than its name: `name[0].family`."""
     label: str = ""
     """What the standard calls it; empty where it is not known here."""
     value: str = field(default="", repr=False)

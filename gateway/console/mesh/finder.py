@@ -266,7 +266,7 @@ def _steps(
         Step(at_ms=card.stored_ms, what="stored", subject=card.subject, words=f"as number {card.seq}"),
         *(
             Step(
-                at_ms=one.stored_ms, what="related", who=one.source, subject=one.subject,
+                at_ms=one.stored_ms, what=_relation(card, one), who=one.source, subject=one.subject,
                 message_id=one.message_id, words="with the same control id",
             )
             for one in related
@@ -286,10 +286,17 @@ def _steps(
     return sorted(steps, key=lambda one: one.at_ms or 1 << 62)
 
 
+def _relation(card: Card, other: Card) -> str:
+    """What another message with the same control id is to this one."""
+    if card.type == other.type:
+        return "sent_again" if other.stored_ms >= card.stored_ms else "sent_before"
+    return "converted" if other.stored_ms >= card.stored_ms else "converted_from"
+
+
 def _given_up(letter: DeadLetterSummary) -> Step:
     return Step(
         at_ms=letter.last_attempt_ms,
-        what="given up",
+        what="given_up",
         who=letter.consumer,
         words=f"after {letter.attempts} attempts: {letter.reason}",
         is_bad=True,

@@ -27,6 +27,16 @@ KINDS: Final = (
 _LIMIT: Final = 100
 _LONGEST: Final = 200
 _ID_CHARS: Final = 32
+_STEPS: Final = {
+    "received": "received by",
+    "converted": "converted by",
+    "finished": "finished by",
+    "delivered": "delivered by",
+    "waiting": "waits for",
+    "given_up": "given up by",
+    "retried": "tried again by",
+    "replayed": "ordered again by",
+}
 _FAIR_STEPS: Final = frozenset({"retried", "interrupted", "filtered", "lossy"})
 
 
@@ -127,7 +137,7 @@ def steps(journey: Journey) -> list[dict[str, Any]]:
         found.append(
             {
                 "mark": _mark(step),
-                "what": words.reason(step.what),
+                "what": _STEPS.get(step.what) or words.reason(step.what),
                 "who": step.who,
                 "words": step.words,
                 "at_ms": step.at_ms,

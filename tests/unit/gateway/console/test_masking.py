@@ -52,12 +52,12 @@ BUNDLE = {
 
 
 def texts(masked: Masked) -> str:
-    return "\n".join(f"{row.name} {row.label} {row.value}" for row in masked.rows)
+    return "\n".join(f"{row.name} {row.path} {row.label} {row.value}" for row in masked.rows)
 
 
 @pytest.mark.parametrize(
     ("content_type", "body"),
-    [("hl7v2", ADT), ("application/fhir+json; fhirVersion=4.0", json.dumps(BUNDLE).encode())],
+    [("hl7v2/ADT^A01", ADT), ("application/fhir+json; fhirVersion=4.0", json.dumps(BUNDLE).encode())],
 )
 def test_nothing_about_the_patient_is_readable_until_it_is_unmasked(
     content_type: str, body: bytes
@@ -79,7 +79,7 @@ def test_an_operator_sees_what_kind_of_message_it_is() -> None:
     assert rows["PID-5"].value == HIDDEN
     assert rows["OBX-11"].value == "F"
     fhir = {
-        row.name: row.value
+        row.path: row.value
         for row in mask("application/fhir+json", json.dumps(BUNDLE).encode()).rows
     }
     assert fhir["type"] == "transaction"
