@@ -95,16 +95,16 @@ class Live:
             elif quiet_s >= _HEARTBEAT_S:
                 await _write(send, _BEAT)
                 quiet_s = 0.0
-            quiet_s += await self._next(leaving)
+            quiet_s += await self._next(seen, leaving)
         with suppress(OSError):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _next(self, leaving: asyncio.Task[None]) -> float:
+    async def _next(self, seen: int, leaving: asyncio.Task[None]) -> float:
         """Wait for the next look; how long that took, in seconds."""
         clock = self._desk.runtime.clock
         begun_s = clock.monotonic_s()
         waits = [
-            asyncio.ensure_future(self._desk.watch.next()),
+            asyncio.ensure_future(self._desk.watch.next(seen)),
             asyncio.ensure_future(self._draining.wait()),
         ]
         try:

@@ -57,9 +57,10 @@ class Watch:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def next(self) -> None:
-        """Wait for the next look."""
-        await self._looked.wait()
+    async def next(self, after: int) -> None:
+        """Wait for a look with a higher number; it may have been already."""
+        while self.number <= after:
+            await self._looked.wait()
 
     async def _run(self) -> None:
         while True:

@@ -38,6 +38,7 @@ from gateway.console.sources import (
 from gateway.http.edge import Edge
 from gateway.http.origins import Origins
 from gateway.http.router import Router
+from schemas.clock import FakeClock
 from schemas.errors import MeshError
 from schemas.gateway import GatewaySection
 from tests.unit.gateway.http.kit import SITE, World
@@ -281,6 +282,7 @@ class Site:
     has_clients: bool = True
     public_url: str = ""
     broker: MemoryBroker = field(default_factory=MemoryBroker)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(now_ms=1_800_000_000_000))
     part: ConsolePart | None = None
 
     def section(self) -> GatewaySection:
@@ -297,7 +299,7 @@ class Site:
 
     def browser(self) -> Browser:
         """A browser at a gateway of its own: another one is another gateway of the same site."""
-        runtime = replace(self.world.runtime(), records=self.records)
+        runtime = replace(self.world.runtime(), records=self.records, clock=self.clock)
         sources = Sources(
             figures=self.figures, letters=self.letters, finder=self.finder, contents=self.contents
         )

@@ -57,7 +57,10 @@ def texts(masked: Masked) -> str:
 
 @pytest.mark.parametrize(
     ("content_type", "body"),
-    [("hl7v2/ADT^A01", ADT), ("application/fhir+json; fhirVersion=4.0", json.dumps(BUNDLE).encode())],
+    [
+        ("hl7v2/ADT^A01", ADT),
+        ("application/fhir+json; fhirVersion=4.0", json.dumps(BUNDLE).encode()),
+    ],
 )
 def test_nothing_about_the_patient_is_readable_until_it_is_unmasked(
     content_type: str, body: bytes
