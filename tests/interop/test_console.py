@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
 
 from tests.hospital import eventually
@@ -25,7 +26,10 @@ from tests.integration.gateway.console_site import (
     console_site,
 )
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.server, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
+]  # fmt: skip
 
 AXE: Final = Path(__file__).parents[1] / "judges" / "console" / "node_modules/axe-core/axe.min.js"
 CHROMIUM: Final = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
@@ -127,19 +131,34 @@ async def operator(
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def playwright() -> AsyncIterator[Playwright]:
     chromium()
     async with async_playwright() as running:
         yield running
 
 
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[ConsoleSite]:
+@asynccontextmanager
+async def busy_site(folder: Path) -> AsyncIterator[ConsoleSite]:
+    """A site with dead letters, for an operator and a viewer."""
     clients = {"ops": EVERYTHING, "viewer": ("view",)}
-    async with console_site(tmp_path, clients=clients) as running:
+    async with console_site(folder, clients=clients) as running:
         await running.send(12)
         await running.sink.received(12, within_s=30)
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ConsoleSite]:
+    """For tests that leave the dead letters where they are."""
+    async with busy_site(tmp_path_factory.mktemp("console")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_site(tmp_path: Path) -> AsyncIterator[ConsoleSite]:
+    """For a test that replays them, or breaks something."""
+    async with busy_site(tmp_path) as running:
         yield running
 
 
@@ -226,14 +245,16 @@ async def faint(page: Page) -> list[str]:
     return found
 
 
-async def test_all_can_be_done_with_the_keyboard(playwright: Playwright, site: ConsoleSite) -> None:
+async def test_all_can_be_done_with_the_keyboard(
+    playwright: Playwright, own_site: ConsoleSite
+) -> None:
     """From signing in to a replay, without a mouse; the focus can be seen at each step."""
-    async with operator(playwright, site) as person:
+    async with operator(playwright, own_site) as person:
         page = person.page
         await person.go("/dead-letters")
         await page.wait_for_selector("#proof")
         assert await focused(page) == "proof"
-        await page.keyboard.type(site.keys["ops"])
+        await page.keyboard.type(own_site.keys["ops"])
         await page.keyboard.press("Enter")
         await page.wait_for_selector("h1:has-text('Dead letters')")
         await page.keyboard.press("Tab")
@@ -292,12 +313,12 @@ async def test_pages_follow_the_mesh_and_stay_where_the_operator_is(
         async def counted(number: int) -> bool:
             return (await row.inner_text()).split()[0] == str(number)
 
-        await person.until(lambda: counted(12), "12 messages are kept")
+        before = int((await row.inner_text()).split()[0])
         summary = page.locator("[data-key='evt.north.patient'] > details > summary")
         await summary.click()
         await page.fill("#filter", "raw")
         await site.send(5, seed=2)
-        await person.until(lambda: counted(17), "17 messages are kept")
+        await person.until(lambda: counted(before + 5), "five more messages are kept")
         assert await page.input_value("#filter") == "raw"
         assert not await page.locator("[data-key='evt.north.patient']").is_visible()
         await page.fill("#filter", "")
@@ -307,9 +328,9 @@ async def test_pages_follow_the_mesh_and_stay_where_the_operator_is(
 
 
 async def test_an_alert_starts_once_is_announced_and_clears_once(
-    playwright: Playwright, site: ConsoleSite
+    playwright: Playwright, own_site: ConsoleSite
 ) -> None:
-    async with operator(playwright, site) as person:
+    async with operator(playwright, own_site) as person:
         page = person.page
         await person.sign_in()
 
@@ -322,7 +343,7 @@ async def test_an_alert_starts_once_is_announced_and_clears_once(
         await person.until(lambda: shows("his-out could not take 4 messages"), "the alert")
         await person.until(lambda: announced("Alert: his-out could not"), "it is announced")
         other = await person.context.new_page()
-        await other.goto(f"{site.base}/console/dead-letters")
+        await other.goto(f"{own_site.base}/console/dead-letters")
         await other.click("text=Replay all 4")
         await other.fill("#why", "the receiver is back")
         await other.click("text=Send 4 messages again")
@@ -335,17 +356,17 @@ async def test_an_alert_starts_once_is_announced_and_clears_once(
 
 
 async def test_a_gateway_that_comes_back_is_followed_again(
-    playwright: Playwright, site: ConsoleSite
+    playwright: Playwright, own_site: ConsoleSite
 ) -> None:
     """The server of the mesh is killed: the page says so, and goes on by itself when it is back."""
-    async with operator(playwright, site) as person:
+    async with operator(playwright, own_site) as person:
         await person.sign_in()
         await person.live()
 
         async def says(text: str) -> bool:
             return text in await person.page.inner_text(".strip")
 
-        await site.site.kill_server()
+        await own_site.site.kill_server()
         await person.until(lambda: says("cannot be reached"), "that the mesh is away")
         await person.until(lambda: says("live"), "the page is live all the while")
 
@@ -411,8 +432,8 @@ async def medmesh(site: ConsoleSite, *arguments: str) -> str:
     return "".join(child.lines)
 
 
-async def test_a_double_click_sends_once(playwright: Playwright, site: ConsoleSite) -> None:
-    async with operator(playwright, site) as person:
+async def test_a_double_click_sends_once(playwright: Playwright, own_site: ConsoleSite) -> None:
+    async with operator(playwright, own_site) as person:
         page = person.page
         await person.sign_in()
         await person.go("/dead-letters")
@@ -427,9 +448,9 @@ async def test_a_double_click_sends_once(playwright: Playwright, site: ConsoleSi
             await page.wait_for_selector("h1:has-text('4 of 4 sent again')")
     total = 12 + REFUSED
     await eventually(
-        lambda: len(site.sink.journal.received) >= total, within_s=30, what="they came again"
+        lambda: len(own_site.sink.journal.received) >= total, within_s=30, what="they came again"
     )
-    assert len(site.sink.journal.received) == total
+    assert len(own_site.sink.journal.received) == total
 
 
 async def test_a_viewer_sees_and_does_no_more_than_that(
@@ -447,14 +468,16 @@ async def test_a_viewer_sees_and_does_no_more_than_that(
         await page.wait_for_selector("#proof")
 
 
-async def test_everything_works_without_scripts(playwright: Playwright, site: ConsoleSite) -> None:
-    async with operator(playwright, site, java_script_enabled=False) as person:
+async def test_everything_works_without_scripts(
+    playwright: Playwright, own_site: ConsoleSite
+) -> None:
+    async with operator(playwright, own_site, java_script_enabled=False) as person:
         page = person.page
         await person.sign_in()
         assert await page.locator("noscript meta[http-equiv=refresh]").count() <= 1
         await person.go("/subjects?filter=raw")
         assert "evt" in await page.inner_text("main")
-        await find(person, site.sent[0].patient)
+        await find(person, own_site.sent[0].patient)
         await person.go("/dead-letters")
         await page.click("text=Replay all 4")
         await page.fill("#why", "the receiver is back")

@@ -54,6 +54,7 @@ def config(
     folder: Path,
     keys: dict[str, str],
     clients: dict[str, tuple[str, ...]],
+    contents: tuple[str, ...],
 ) -> str:
     """The adapters, the gateway and its clients."""
     lines = [
@@ -63,7 +64,7 @@ def config(
         '[[adapter]]\nname = "fhir-map"\nkind = "hl7v2.to-fhir"\nsubscribe = "evt.north.raw.hl7v2.>"\n',
         '[[adapter]]\nname = "fhir-store"\nkind = "fhir.store"\n',
         f'[gateway]\nlisten = "127.0.0.1:{port}"\n',
-        '[gateway.console]\ncontents = ["evt.north.>"]\nrefresh_s = 0.25\nalert_after_s = 1.0\n',
+        f"[gateway.console]\ncontents = {json.dumps(contents)}\nrefresh_s = 0.25\nalert_after_s = 1.0\n",
     ]
     for name, rights in clients.items():
         key = new_api_key(name)
@@ -77,13 +78,20 @@ def config(
 
 @asynccontextmanager
 async def console_site(
-    folder: Path, *, clients: dict[str, tuple[str, ...]] | None = None, refused: int = REFUSED
+    folder: Path,
+    *,
+    clients: dict[str, tuple[str, ...]] | None = None,
+    refused: int = REFUSED,
+    contents: tuple[str, ...] = ("evt.north.>",),
 ) -> AsyncIterator[ConsoleSite]:
     """A running site; with `clients` nobody else may look."""
     sink = Sink(folder)
     port, mllp = free_port(), free_port()
     keys: dict[str, str] = {}
-    text = config(port=port, mllp=mllp, sink=sink, folder=folder, keys=keys, clients=clients or {})
+    text = config(
+        port=port, mllp=mllp, sink=sink, folder=folder, keys=keys, clients=clients or {},
+        contents=contents,
+    )  # fmt: skip
     site = Site(folder, text)
     await sink.start("--code", "AR", "--code-for-first", str(refused))
     async with running(site, sink):
