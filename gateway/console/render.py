@@ -38,6 +38,7 @@ class Renderer:
         environment.filters |= {
             "breakable": _breakable,
             "clock": words.clock,
+            "clock_ms": words.clock_ms,
             "iso": words.iso,
             "moment": words.moment,
             "number": words.number,

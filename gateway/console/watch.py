@@ -22,6 +22,9 @@ _log = logger(__name__)
 MAX_LETTERS: Final = 2000
 """Dead letters that are listed."""
 _TIMINGS_S: Final = 5.0
+_FLOWS_S: Final = 0.9
+_FLOWS_SHARE: Final = 20.0
+"""Counting by subject costs the server most: it is asked again after so many times what it took."""
 _MAX_TIMED: Final = 64
 """Instances that are asked for their timings at a time of asking; the others come next."""
 _FEW: Final = 8
@@ -44,6 +47,7 @@ class Watch:
         self._looked = asyncio.Event()
         self._timed_s = float("-inf")
         self._timed_from = 0
+        self._flows_due_s = float("-inf")
         self._letters_seen: tuple[int, int] | None = None
 
     async def start(self) -> None:
@@ -100,7 +104,10 @@ class Watch:
         picture.streams = tuple(await figures.streams())
         events = [one for one in picture.streams if one.name.startswith("evt-")]
         picture.stored.add(sum(one.last_seq for one in events), now_s)
-        picture.take_flows(await figures.flows(), now_s)
+        if now_s >= self._flows_due_s:
+            picture.take_flows(await figures.flows(), now_s)
+            took_s = self._runtime.clock.monotonic_s() - now_s
+            self._flows_due_s = now_s + max(_FLOWS_S, took_s * _FLOWS_SHARE)
         picture.take_places(await figures.places(), now_ms)
         await self._read_letters()
         if now_s - self._timed_s >= _TIMINGS_S:

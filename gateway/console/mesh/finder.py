@@ -20,6 +20,7 @@ from bus.transport.protocol import NotFound, Transport
 from gateway.console.mesh.contents import MeshContents
 from gateway.console.sources import ContentClosed, Found, Journey, Kind, Letters, Step
 from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
+from gateway.console.words import reason
 from schemas.keyed import keyed_hash
 from schemas.subjects import SiteId, matches
 
@@ -298,7 +299,7 @@ def _given_up(letter: DeadLetterSummary) -> Step:
         at_ms=letter.last_attempt_ms,
         what="given_up",
         who=letter.consumer,
-        words=f"after {letter.attempts} attempts: {letter.reason}",
+        words=f"after {letter.attempts} attempt{'s' * (letter.attempts != 1)}: {reason(letter.reason)}",
         is_bad=True,
         dead_letter=letter.seq,
     )
