@@ -36,10 +36,11 @@ test: $(VENV)/dev.stamp ## run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not alone" --reruns $(RERUNS) $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m alone --reruns $(RERUNS) $(ARGS) || [ $$? -eq 5 ]
 
-judges: ## install the independent judges of FHIR and AsyncAPI and FHIR clients (npm); without them their tests are skipped
+judges: ## install the independent judges of FHIR, AsyncAPI and the console, and FHIR clients (npm); without them their tests are skipped
 	bash tests/judges/install.sh
 	bash tests/judges/asyncapi/install.sh
 	bash tests/judges/fhir_clients/install.sh
+	bash tests/judges/console/install.sh
 
 check: format lint types contracts schemas test ## the one gate: format, lint, types, contracts, schemas, tests
 

@@ -19,8 +19,8 @@ from bus.events.streams import event_stream
 from bus.transport.protocol import NotFound, Transport
 from gateway.console.mesh.contents import MeshContents
 from gateway.console.sources import ContentClosed, Found, Journey, Kind, Letters, Step
-from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from gateway.console.words import reason
+from schemas.generated.medmesh.content.v1 import content_pb2 as content_pb
 from schemas.keyed import keyed_hash
 from schemas.subjects import SiteId, matches
 
