@@ -21,6 +21,7 @@ function attributes(from, to) {
 }
 
 function node(from, to) {
+  if (from.isEqualNode(to)) return;
   if (from.nodeType !== Node.ELEMENT_NODE) {
     if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
     return;
@@ -31,14 +32,17 @@ function node(from, to) {
 }
 
 function children(from, to) {
-  const keyed = new Map();
-  for (const child of from.children) if (key(child)) keyed.set(key(child), child);
+  let keyed = null;
+  const known = (name) => {
+    keyed ??= new Map([...from.children].map((child) => [key(child), child]));
+    return keyed.get(name);
+  };
   let place = from.firstChild;
   for (const wanted of [...to.childNodes]) {
     let found = place && same(place, wanted) ? place : null;
     if (!found && key(wanted)) {
-      const known = keyed.get(key(wanted));
-      if (known && known.nodeName === wanted.nodeName) found = known;
+      const other = known(key(wanted));
+      if (other && other.nodeName === wanted.nodeName) found = other;
     }
     if (!found) {
       // Without a key the next one of its kind is as good, as long as it is not wanted under its own name.
