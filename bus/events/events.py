@@ -15,6 +15,8 @@ from bus.events.commits import CommitLimits
 from bus.events.consumption import MeshConsumption
 from bus.events.content import MESSAGE_ID_BYTES
 from bus.events.dead_letters import DeadLetterWriter
+from bus.events.following.feed import MeshFeed
+from bus.events.following.upstream import Source
 from bus.events.ledger import Ledger
 from bus.events.opening import EnvelopeReader
 from bus.events.partitions.actions import LeaseTimes
@@ -235,6 +237,17 @@ class MeshEvents:
     def inspector(self) -> EnvelopeReader:
         """Opens single stored messages that this service may read, as often as it is asked: for lists."""
         return self._reader_of(self._seals.opener(replay_window=False))
+
+    def feed(self) -> MeshFeed:
+        """Follows the site's events as far as this service may read them; whoever asks for it closes it."""
+        return MeshFeed(
+            Source(
+                store=self._transport.store,
+                stream=event_stream(self._site),
+                inspector=self.inspector(),
+                counters=self._counters,
+            )
+        )
 
     def dead_letters(self) -> DeadLetters:
         """The dead letters of the site, if this service's certificate has an operator's rights."""

@@ -144,7 +144,10 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerSpec:
-    """A durable consumer: a place in a stream that survives restarts. One running reader at a time."""
+    """A durable consumer: a place in a stream that survives restarts. One running reader at a time.
+
+    With `passing_s` it is none: then `name` is fresh for each.
+    """
 
     stream: str
     name: str
@@ -153,6 +156,11 @@ class ConsumerSpec:
     max_ack_pending: int = 4096
     deliver_new: bool = False
     """When the consumer is created: begin with messages stored from now on instead of with the oldest."""
+    start_seq: int = 0
+    """When the consumer is created: begin with this sequence, or the first above it that is still there."""
+    passing_s: float = 0.0
+    """Above 0: a reader without a place. Nothing is acknowledged or comes again, retention does not wait for it, and
+    the carrier forgets it when nobody has read for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

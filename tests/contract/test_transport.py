@@ -733,6 +733,47 @@ async def test_rewind_delivers_again_in_order_including_what_was_acknowledged(
     assert (await consumer.state()).ack_floor == 2
 
 
+PASSING = ConsumerSpec(
+    stream="EVT", name="follower", patterns=("evt.>",), start_seq=3, passing_s=30.0
+)
+
+
+async def test_a_reader_without_a_place_begins_where_it_says_and_leaves_nothing(
+    transport: Transport,
+) -> None:
+    await transport.store.ensure_stream(EVT)
+    await fill(transport, 5)
+    reader = Reader()
+    consumer = await transport.store.consume(PASSING, reader)
+    consumer.credit(10)
+    await reader.get(3)
+    assert reader.seqs == [3, 4, 5]
+    await fill(transport, 1)
+    await reader.get(4)
+    assert reader.seqs == [3, 4, 5, 6]
+    state = await consumer.state()
+    assert (state.pending, state.unacknowledged, state.delivered) == (0, 0, 6)
+    assert await transport.administration.consumers("EVT") == {}
+    await consumer.rewind(5)
+    await reader.get(6)
+    assert reader.seqs[4:] == [5, 6]
+    await consumer.close()
+
+
+async def test_a_reader_without_a_place_does_not_hold_back_the_purge_below_it(
+    transport: Transport,
+) -> None:
+    await transport.store.ensure_stream(EVT)
+    await fill(transport, 5)
+    reader = Reader()
+    consumer = await transport.store.consume(PASSING, reader)
+    await transport.administration.purge("EVT", up_to_seq=5)
+    consumer.credit(10)
+    await reader.get(1)
+    assert reader.seqs == [5]
+    await consumer.close()
+
+
 async def test_acknowledgement_from_before_a_rewind_does_not_count(transport: Transport) -> None:
     await transport.store.ensure_stream(EVT)
     await fill(transport, 3)

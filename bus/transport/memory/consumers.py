@@ -100,6 +100,8 @@ class MemoryConsumer:
         self._leave(self._place)
         self._core.ticks.remove(self._wake)
         self._link.forget(self._interrupt)
+        if self._place.spec.passing_s:
+            self._core.forget_place(self._place)
 
     def interrupt(self, reason: str) -> None:
         """Lose deliveries, as a gap would: the reader must rewind."""

@@ -58,6 +58,11 @@ class Core:
             place = self.places[key] = Place(stream, spec)
         return place
 
+    def forget_place(self, place: Place) -> None:
+        """Nobody reads there any more."""
+        self.places.pop((place.spec.stream, place.spec.name), None)
+        place.leave()
+
     def stream_for(self, subject: str) -> MemoryStream | None:
         """The stream that takes a subject."""
         return next((s for s in self.streams.values() if s.covers(subject)), None)

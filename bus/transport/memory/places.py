@@ -25,13 +25,17 @@ class Place:
         self.spec = spec
         self.stream = stream
         self._given: dict[int, _Given] = {}
-        self._next = stream.last_seq + 1 if spec.deliver_new else 1
+        self._next = stream.last_seq + 1 if spec.deliver_new else max(1, spec.start_seq)
         self._delivered = self._next - 1
         self._pending = 0
         self._earliest_s = math.inf
         """Nothing is due before this; what is due must be looked for after it."""
         self._count()
         stream.appended.append(self._appended)
+
+    def leave(self) -> None:
+        """Count nothing any more."""
+        self.stream.appended.remove(self._appended)
 
     @property
     def unacknowledged(self) -> int:
@@ -78,8 +82,9 @@ class Place:
         self._next = record.seq + 1
         self._delivered = record.seq
         self._pending = max(0, self._pending - 1)
-        self._given[record.seq] = _Given(due_s=now_s + self.spec.ack_wait_s)
-        self._earliest_s = min(self._earliest_s, now_s + self.spec.ack_wait_s)
+        if not self.spec.passing_s:
+            self._given[record.seq] = _Given(due_s=now_s + self.spec.ack_wait_s)
+            self._earliest_s = min(self._earliest_s, now_s + self.spec.ack_wait_s)
         return record, 1, self._pending
 
     def next_due_s(self) -> float | None:

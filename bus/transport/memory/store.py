@@ -109,7 +109,9 @@ class MemoryStore:
         """All durable consumers of a stream."""
         await self._stream(stream)
         return {
-            name: place.state() for (of, name), place in self._core.places.items() if of == stream
+            name: place.state()
+            for (of, name), place in self._core.places.items()
+            if of == stream and not place.spec.passing_s
         }
 
     async def delete_consumer(self, stream: str, name: str) -> None:

@@ -8,6 +8,7 @@ server, then asks on the new inbox, where consumer sequences must come as 1, 2, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import secrets
@@ -25,6 +26,7 @@ from bus.transport.protocol import (
     ConsumerState,
     Delivery,
     LinkState,
+    NotFound,
 )
 from schemas.errors import Closed, DeadlineExceeded, Unavailable
 
@@ -41,7 +43,9 @@ async def open_consumer(
     consumer = NatsConsumer(jetstream, spec, events)
     state = consumer_state(found)
     try:
-        if state.unacknowledged or state.delivered > state.ack_floor:
+        if spec.passing_s:
+            await consumer.begin(next_delivery=1)
+        elif state.unacknowledged or state.delivered > state.ack_floor:
             # an earlier reader died with messages in hand
             await consumer.rewind(state.ack_floor + 1)
         else:
@@ -129,11 +133,18 @@ class NatsConsumer:
             self._pulse.cancel()
         self._holding = True
         await self._leave_epoch()
-        if self._connection.state is LinkState.CONNECTED:
-            try:
-                await self._connection.round_trip(_RESET_S)
-            except Unavailable:
-                self._count("acknowledgement_dropped", "connection_lost")
+        if self._connection.state is not LinkState.CONNECTED:
+            return
+        try:
+            await (
+                self._forget() if self._spec.passing_s else self._connection.round_trip(_RESET_S)
+            )
+        except (Unavailable, DeadlineExceeded, NotFound):
+            self._count("acknowledgement_dropped", "connection_lost")
+
+    async def _forget(self) -> None:
+        verb = f"CONSUMER.DELETE.{self._spec.stream}.{self._spec.name}"
+        await self._jetstream.ask(verb, timeout_s=_RESET_S)
 
     async def rewind(self, seq: int) -> None:
         """Deliver again from stream sequence `seq` on; waits for the server as long as that takes.
@@ -157,6 +168,11 @@ class NatsConsumer:
                 return
 
     async def _reset(self, seq: int) -> None:
+        if self._spec.passing_s:  # one that acknowledges nothing cannot be reset: it is made anew
+            with contextlib.suppress(NotFound):
+                await self._forget()
+            await ensure_consumer(self._jetstream, self._spec, start=seq)
+            return
         # the server does not answer a reset of a consumer that is gone: look first, and make it again
         await ensure_consumer(self._jetstream, self._spec, start=seq)
         verb = f"CONSUMER.RESET.{self._spec.stream}.{self._spec.name}"

@@ -14,6 +14,7 @@ from schemas.subjects import matches
 async def ensure_consumer(jetstream: JetStream, spec: ConsumerSpec, *, start: int = 0) -> Json:
     """The consumer's CONSUMER.INFO, after creating it (from stream sequence `start`) or bringing it to `spec`."""
     wanted = _config(spec)
+    start = start or spec.start_seq
     try:
         found = await jetstream.ask(f"CONSUMER.INFO.{spec.stream}.{spec.name}")
     except NotFound:
@@ -48,13 +49,28 @@ def _config(spec: ConsumerSpec) -> Json:
         filters = {"filter_subject": patterns[0]}
     return {
         "name": spec.name,
+        "replay_policy": "instant",
+        **(_passing(spec) if spec.passing_s else _durable(spec)),
+        **(filters if patterns else {}),
+    }
+
+
+def _durable(spec: ConsumerSpec) -> Json:
+    return {
         "durable_name": spec.name,
         "ack_policy": "explicit",
         "ack_wait": int(spec.ack_wait_s * NS),
         "max_ack_pending": spec.max_ack_pending,
         "max_deliver": -1,
-        "replay_policy": "instant",
-        **(filters if patterns else {}),
+    }
+
+
+def _passing(spec: ConsumerSpec) -> Json:
+    return {
+        "ack_policy": "none",
+        "inactive_threshold": int(spec.passing_s * NS),
+        "mem_storage": True,
+        "num_replicas": 1,
     }
 
 
