@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from adapters.contract import Health, Offered, OpenRecords, Serve
 from bus.catalogue import Catalogue
+from bus.events.following import Feed, Followed
 from bus.events.opening import EnvelopeReader
 from bus.events.protocol import Events
 from bus.events.replays import DeadLetters
@@ -18,7 +19,7 @@ from bus.services.protocol import Offer, Response, Seen
 from bus.telemetry.counters import Counters
 from bus.transport.protocol import Transport
 from schemas.clock import Clock
-from schemas.errors import Closed
+from schemas.errors import Closed, Unavailable
 from schemas.subjects import SiteId
 
 Scope: TypeAlias = Mapping[str, Any]
@@ -91,6 +92,28 @@ class Operations:
     """Adapters of this configuration by name, with their kinds."""
 
 
+class FollowsNothing:
+    """A feed of a gateway that has none."""
+
+    async def follow(
+        self, patterns: tuple[str, ...], *, after_seq: int | None
+    ) -> AsyncGenerator[Followed, None]:
+        """Raises `Unavailable`."""
+        for step in await self._nothing():
+            yield step
+
+    async def incarnation(self) -> str:
+        """Raises `Unavailable`."""
+        return str(await self._nothing())
+
+    async def position_before(self, at_ms: int) -> int:
+        """Raises `Unavailable`."""
+        return len(await self._nothing())
+
+    async def _nothing(self) -> Sequence[Followed]:
+        raise Unavailable("this gateway follows no events")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRuntime:
     """The mesh in the gateway's own name, time, chance, and where to count and write."""
@@ -121,12 +144,15 @@ class GatewayRuntime:
     """Offers methods in the gateway's own name, for a part that owns something."""
     operations: Operations | None = None
     """For the console; None where there is none."""
+    feed: Feed = field(default_factory=FollowsNothing)
+    """Follows the site's events without a place in the stream."""
 
 
 __all__ = [
     "Asgi",
     "Call",
     "Describe",
+    "FollowsNothing",
     "GatewayRuntime",
     "MethodWords",
     "Operations",

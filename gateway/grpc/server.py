@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.access.protocol import Access
 from gateway.contract import GatewayRuntime
-from gateway.grpc.api import SERVICE, Feed, MeshApi
+from gateway.grpc.api import SERVICE, MeshApi
 from gateway.grpc.asking import Asking
 from gateway.grpc.bridge import Bridge
 from gateway.grpc.descriptors import DescriptorIndex
@@ -34,18 +34,13 @@ _RECORDS_S: Final = 5.0
 
 
 class GrpcServer:
-    """A `gateway.part.Part` with a listener of its own. Needs `[gateway.grpc]`.
-
-    `feed` is what Subscribe follows events with; without one it is unimplemented.
-    """
+    """A `gateway.part.Part` with a listener of its own. Needs `[gateway.grpc]`."""
 
     def __init__(
         self,
         section: GatewaySection,
         runtime: GatewayRuntime,
         access: Access,
-        *,
-        feed: Feed | None = None,
     ) -> None:
         if section.grpc is None:
             raise ConfigurationError("gateway.grpc: there is no such table, so there is no gRPC")
@@ -68,7 +63,7 @@ class GrpcServer:
         )
         asking = Asking(runtime.call, gate)
         self._ending = ending = Ending(runtime.clock)
-        api = MeshApi(runtime, gate=gate, asking=asking, ending=ending, feed=feed)
+        api = MeshApi(runtime, gate=gate, asking=asking, ending=ending, feed=runtime.feed)
         names = (SERVICE, HEALTH, *(REFLECTION if grpc.reflection else ()))
         self._health = Health(names, routes, is_connected=runtime.is_connected)
         own: dict[str, Operation] = {**api.operations(), **self._health.operations()}

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from adapters.contract import Condition, Health, Rights
+from bus.events.following import MeshFeed
 from bus.flow.priority import Priority
 from bus.services.caller import Caller
 from bus.services.protocol import Request, Response
@@ -61,6 +62,7 @@ class RunningGateway:
         self._kinds = tuple(kinds_for(section) if kinds is None else kinds)
         self._front: HttpFront | None = None
         self._access: GatewayAccess | None = None
+        self._feed: MeshFeed | None = None
 
     async def start(self) -> None:
         """Certify the service, decide who may what, start the parts, listen. Raises `MeshError`."""
@@ -75,10 +77,12 @@ class RunningGateway:
         await check_site_key(transport.key_value, site, self._services.site_key)
         folder = self._configuration.settings.mesh.data / "gateway"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._feed = feed = service.events.feed()
         runtime = GatewayRuntime(
             site=site,
             site_key=self._services.site_key,
             events=service.events,
+            feed=feed,
             call=_Calling(caller),
             services=registry.services,
             catalogue=self._services.catalogue,
@@ -136,6 +140,9 @@ class RunningGateway:
         if front is not None:
             with suppress(MeshError):
                 await front.stop()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            await feed.close()
         access, self._access = self._access, None
         if access is not None:
             await access.stop()

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from gateway.http.v1 import API
 from gateway.oauth import ACCESS
 from gateway.part import PartKind
+from gateway.streams import STREAMS
 from schemas.gateway import GatewaySection
 
 
 def kinds_for(section: GatewaySection) -> Sequence[PartKind]:
     """The parts that a configuration asks for. What it does not ask for is not imported: some are large."""
-    found: list[PartKind] = [API, ACCESS]
+    found: list[PartKind] = [API, STREAMS, ACCESS]
     if section.fhir is not None:
         from gateway.fhir.part import FHIR  # noqa: PLC0415
 

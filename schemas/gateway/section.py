@@ -12,6 +12,7 @@ from schemas.gateway.console import ConsoleSection
 from schemas.gateway.fhir import GatewayFhirSection
 from schemas.gateway.grpc import GrpcSection
 from schemas.gateway.hl7v2 import GatewayHl7v2Section
+from schemas.gateway.streams import StreamsSection
 from schemas.gateway.subscriptions import SubscriptionsSection
 from schemas.section import Section
 
@@ -94,6 +95,9 @@ class GatewaySection(Section):
     )
     hl7v2: GatewayHl7v2Section = Field(
         default_factory=GatewayHl7v2Section, description="HL7 v2 messages over HTTP."
+    )
+    streams: StreamsSection = Field(
+        default_factory=StreamsSection, description="Events as they come, over HTTP and WebSocket."
     )
     grpc: GrpcSection | None = Field(default=None, description="The gRPC listener.")
     fhir: GatewayFhirSection | None = Field(default=None, description="The FHIR REST interface.")

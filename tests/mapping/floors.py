@@ -39,8 +39,8 @@ FLOORS: Final[Mapping[str, Floor]] = {
     "google": Floor(
         overall=0.77,
         target=TYPE_TARGET,
-        # a quarter of its facts are three habits: provenance of all that was made, each ward around a bed as a place, and
-        # a report for each order
+        # a quarter of its facts are three habits: provenance of all that was made, each ward around a bed as a place,
+        # and a report for each order
         most_set_aside=0.25,
         not_yet={
             # half of it is the converter's record of its own work, at its own time: the mapping has no clock

@@ -1,6 +1,5 @@
 """Our own typed interface, `medmesh.gateway.v1.Mesh`: publish, call, follow."""
 
-from gateway.grpc.api.feed import Feed, Followed
 from gateway.grpc.api.mesh import SERVICE, MeshApi
 
-__all__ = ["SERVICE", "Feed", "Followed", "MeshApi"]
+__all__ = ["SERVICE", "MeshApi"]

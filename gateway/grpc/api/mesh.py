@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
+from bus.events.following import Feed, Followed
 from bus.flow.priority import Priority
 from bus.services.codecs import BYTES
 from gateway.access.protocol import Client, Deed
 from gateway.contract import GatewayRuntime
 from gateway.grpc.api.content import to_client, to_mesh
-from gateway.grpc.api.feed import Feed, Followed
 from gateway.grpc.api.frames import priority_of, read
 from gateway.grpc.api.publishing import Publishing
 from gateway.grpc.asking import Asking
@@ -19,7 +19,7 @@ from gateway.grpc.ending import Ending
 from gateway.grpc.exchange import Arrival, Operation, first_frame
 from gateway.grpc.gate import Gate, written
 from gateway.grpc.routes import Owner, Target
-from gateway.grpc.status import invalid, unimplemented
+from gateway.grpc.status import invalid
 from schemas import subjects
 from schemas.fhir import MalformedFhir
 from schemas.generated.medmesh.gateway.v1 import mesh_pb2 as pb
@@ -39,7 +39,7 @@ class MeshApi:
         gate: Gate,
         asking: Asking,
         ending: Ending,
-        feed: Feed | None,
+        feed: Feed,
     ) -> None:
         self._site = runtime.site
         self._gate = gate
@@ -92,8 +92,6 @@ class MeshApi:
     ) -> AsyncGenerator[bytes, None]:
         client = await self._gate.admit(arrival)
         request = read(pb.SubscribeRequest, await first_frame(frames))
-        if self._feed is None:
-            raise unimplemented("this gateway follows no events", reason="no_feed")
         patterns = self._patterns(client, arrival, request)
         record = self._gate.record(client, arrival, Deed.SUBSCRIBE, " ".join(patterns))
         await written(record)

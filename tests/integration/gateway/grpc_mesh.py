@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import grpc
 from google.protobuf.wrappers_pb2 import StringValue
 
 from adapters.contract import Rights
+from bus.events.following import Feed
 from bus.events.protocol import Events
 from bus.services.protocol import Request, Response
 from gateway.contract import GatewayRuntime
 from gateway.grpc import GrpcServer
-from gateway.grpc.api import Feed
 from medmesh import (
     CallContext,
     CallRefused,
@@ -150,7 +150,9 @@ async def gateway(
     async with Mesh.in_memory(service="gateway-test", site="test") as mesh:
         await mesh.serve(laboratory(seen, metadata={**told, **(metadata or {})}))
         made = await gateway_runtime(mesh, folder, records, events)
-        server = GrpcServer(section(folder, grpc_keys, **keys), made, access, feed=feed)
+        if feed is not None:
+            made = replace(made, feed=feed)
+        server = GrpcServer(section(folder, grpc_keys, **keys), made, access)
         await server.start()
         try:
             yield World(mesh, server, access, made, seen)

@@ -12,10 +12,10 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from bus.events.following import Followed
 from bus.events.protocol import ConsumeSpec, Events, NewEvent, Receipt, ReceivedEvent, StoredEvent
 from bus.flow.priority import Priority
 from gateway.access.protocol import Client, Deed, Proof
-from gateway.grpc.api import Followed
 from gateway.grpc.api.line import STORED_KEY
 from gateway.grpc.status import CODE_KEY
 from schemas.errors import Unavailable
@@ -324,6 +324,12 @@ class ListFeed:
             await asyncio.Event().wait()
         finally:
             self.closed += 1
+
+    async def incarnation(self) -> str:
+        return "evt-test/1"
+
+    async def position_before(self, at_ms: int) -> int:
+        return 0
 
 
 def follow(channel: Any, **fields: Any) -> Any:

@@ -32,8 +32,9 @@ class Scene:
         for number in numbers:
             await self.publisher.events.publish(event(number, partition=partition))
 
-    async def last_seq(self) -> int:
-        return (await self.reader.transport.store.stream_state(event_stream(SITE))).last_seq
+    async def has_followers(self, count: int) -> None:
+        while self.feed.followers < count:  # noqa: ASYNC110 - the feed tells nobody who joins
+            await asyncio.sleep(0)
 
     async def taken(
         self, count: int, *, after_seq: int | None = 0, patterns: tuple[str, ...] = RAW
@@ -98,8 +99,7 @@ async def test_now_means_what_comes_from_now_on(scene: Scene) -> None:
     await scene.publish(1, 2)
     async with aclosing(scene.feed.follow(RAW, after_seq=None)) as steps:
         first = asyncio.ensure_future(anext(steps))
-        while not scene.feed.followers:
-            await asyncio.sleep(0)
+        await scene.has_followers(1)
         await scene.publish(3)
         assert bodies([await first]) == numbered(3)
 
@@ -131,8 +131,7 @@ async def test_one_that_reads_slowly_gets_everything_and_holds_nobody_up(scene: 
 
 async def test_many_followers_share_one_reader(scene: Scene) -> None:
     followers = [asyncio.create_task(scene.taken(30, after_seq=None)) for _ in range(50)]
-    while scene.feed.followers < 50:
-        await asyncio.sleep(0)
+    await scene.has_followers(50)
     for number in range(30):
         await scene.publish(number)
         await asyncio.sleep(0)
@@ -144,8 +143,7 @@ async def test_many_followers_share_one_reader(scene: Scene) -> None:
 
 async def test_a_cut_connection_costs_no_event(scene: Scene) -> None:
     following = asyncio.create_task(scene.taken(40, after_seq=None))
-    while not scene.feed.followers:
-        await asyncio.sleep(0)
+    await scene.has_followers(1)
     for number in range(40):
         if number % 10 == 5:
             scene.reader.transport.disconnect()
@@ -182,8 +180,7 @@ async def test_a_position_by_time_is_found(scene: Scene) -> None:
 
 async def test_closing_ends_every_follower_with_a_reason(scene: Scene) -> None:
     following = asyncio.create_task(scene.taken(1, after_seq=None))
-    while not scene.feed.followers:
-        await asyncio.sleep(0)
+    await scene.has_followers(1)
     await scene.feed.close()
     with pytest.raises(Closed, match="the feed is closed"):
         await following
