@@ -1,0 +1,1 @@
+"""DICOM on the mesh: the upper layer, DIMSE services, worklists and images (DICOM PS3)."""
