@@ -59,7 +59,7 @@ class Acceptor:
             began(association)
             await association.run(rest)
         finally:
-            await channel.linger(self._deadlines.artim_s)  # the peer closes first: Sta13 of PS3.8
+            await channel.linger(self._deadlines.artim_s if machine.had_last_word else 0.0)
 
     async def _negotiate(
         self, channel: Channel, machine: Machine

@@ -156,7 +156,7 @@ class Channel(asyncio.BufferedProtocol):
         PDU would be lost with it.
         """
         self.end_reading()
-        if self._transport is not None and not self.closed.is_set():
+        if self._transport is not None and timeout_s and not self.closed.is_set():
             self._passed_over = 0
             if self._paused:
                 self._paused = False

@@ -111,7 +111,7 @@ async def associate(
         yield association
     except BaseException:
         await association.abort()
-        await channel.linger(proposal.deadlines.artim_s)
+        await channel.linger(proposal.deadlines.artim_s if machine.had_last_word else 0.0)
         raise
     else:
         await association.release()

@@ -104,6 +104,8 @@ class Machine:
         self.contexts: dict[int, Context] = {}
         self.peer_max_pdu_bytes = 0
         """Largest P-DATA PDU that the peer takes; 0: any."""
+        self.had_last_word = False
+        """Whether it was we who ended: then the peer closes the connection (Sta13)."""
         self._request: AssociateRequest | None = None
         self._is_requestor = False
         self._reader = PduReader(limits, self._admit, self.contexts)
@@ -127,7 +129,7 @@ class Machine:
         """Refuse the association that was requested."""
         self._need(State.AWAITING_DECISION)
         self.outgoing += pdus.write_reject(reject)
-        self.state = State.CLOSING
+        self.state, self.had_last_word = State.CLOSING, True
 
     def release(self) -> None:
         """Ask to end, or agree to the peer's wish to end."""
@@ -138,6 +140,7 @@ class Machine:
         self._need(*_AGREED)
         self.outgoing += pdus.write_release_reply()
         self.state = _AGREED[self.state]
+        self.had_last_word = self.state is State.CLOSING
 
     def abort(
         self,
@@ -147,7 +150,7 @@ class Machine:
         """End at once."""
         if self.state is not State.CLOSING:
             self.outgoing += pdus.write_abort(Abort(source, reason))
-            self.state = State.CLOSING
+            self.state, self.had_last_word = State.CLOSING, True
 
     @property
     def may_send(self) -> bool:
