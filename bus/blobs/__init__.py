@@ -1,0 +1,1 @@
+"""Blobs: large objects beside the mesh, encrypted at rest and named by their content; events carry the claim check."""
