@@ -117,8 +117,12 @@ class FileWriter:
     # in the thread, one at a time
 
     def _write_waiting(self) -> None:
-        while self._waiting:
-            self._opened().append(self._waiting.popleft())
+        while True:
+            try:
+                content = self._waiting.popleft()
+            except IndexError:  # nothing waits; `discard` may have taken it away meanwhile
+                return
+            self._opened().append(content)
 
     def _opened(self) -> _File:
         if self._file is None:
