@@ -112,7 +112,7 @@ class Channel(asyncio.BufferedProtocol):
         name = self._transport.get_extra_info("peername") if self._transport else None
         return str(name[0]) if name else ""
 
-    def extra(self, name: str) -> object:
+    def known(self, name: str) -> object:
         """What the transport knows (`peercert`, `sockname`)."""
         return self._transport.get_extra_info(name) if self._transport else None
 
