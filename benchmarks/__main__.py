@@ -21,8 +21,10 @@ BENCHMARKS = (
     "mllp",
     "balancing",
     "gateway",
+    "sse",
     "grpc_bridge",
     "fhir_store",
+    "fhir_gateway",
     "congestion",
 )
 
