@@ -39,6 +39,13 @@ DRAINING: Final = Problem(
 )
 
 
+BROKEN_BODY: Final = Problem(
+    status=HTTPStatus.BAD_REQUEST,
+    code="body_broken",
+    detail="the body ended before its end, or its chunks are none",
+)
+
+
 class Edge:
     """The ASGI application that the server runs. It never raises."""
 
@@ -94,6 +101,9 @@ class Edge:
                     self._leave()
         except Gone:
             self._counters.add("http_abandoned", who=_WHO)
+            if not exchange.is_started and exchange.has_more_body():
+                # the server says the same of a body whose chunks are no chunks: that client still listens
+                await self._refuse(exchange, BROKEN_BODY)
         except Refused as refused:
             await self._refuse(exchange, refused.problem)
         except MeshError as error:
