@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.access.keys import new_api_key
 from tests.faults.gateway.pair import pair
+from tests.hospital import eventually
 from tests.nats_server import NatsServer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -25,6 +27,9 @@ name = "fhir-store"
 kind = "fhir.store"
 subscribe = ["evt.north.patient.registered.*", "evt.north.patient.updated.*"]
 """
+
+
+WRITERS, EACH = 6, 40
 
 
 def client() -> httpx.AsyncClient:
@@ -92,6 +97,65 @@ async def test_a_gateway_of_another_site_key_does_not_start(
         with pytest.raises(AssertionError, match="data/trust"):
             async with pair(tmp_path / "other", nats_server, [""]):
                 pass
+
+
+async def test_each_gateway_knows_the_keys_of_the_configuration_and_refuses_others(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    made, gone = new_api_key("lab"), new_api_key("lab")
+    more = (
+        '[[gateway.client]]\nname = "lab"\npublish = ["evt.north.raw.notes.*"]\n'
+        'subscribe = ["evt.north.raw.notes.*"]\n'
+        f'[[gateway.client.key]]\nhash = "{made.hash}"\n'
+        f'[[gateway.client.key]]\nhash = "{gone.hash}"\nuntil = 2020-01-01T00:00:00Z\n'
+    )
+    async with pair(tmp_path, nats_server, [more, more]) as gateways, client() as http:
+        for _, base in gateways:
+            known = await publish(http, base, "k", **{"X-Api-Key": made.text})
+            ended = await publish(http, base, "k", **{"X-Api-Key": gone.text})
+            assert (known.status_code, ended.status_code) == (202, 401), (base, known.text)
+
+
+async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Each request is repeated at the other gateway until it is answered; one gateway dies in the middle."""
+    async with pair(tmp_path, nats_server) as gateways:
+        bases = [base for _, base in gateways]
+        stored: dict[str, int] = {}
+        repeats = 0
+
+        async def write(http: httpx.AsyncClient, name: int) -> None:
+            nonlocal repeats
+            turn = itertools.cycle(bases[name % 2 :] + bases[: name % 2])
+            for number in range(EACH):
+                key = f"{name}-{number}"
+                while key not in stored:
+                    try:
+                        got = await publish(http, next(turn), key)
+                    except httpx.TransportError:
+                        repeats += 1
+                        continue
+                    if got.status_code == 202:
+                        stored[key] = got.json()["seq"]
+                    else:
+                        assert got.status_code == 503, got.text
+                        repeats += 1
+
+        async with client() as http:
+            tasks = [asyncio.ensure_future(write(http, name)) for name in range(WRITERS)]
+            await eventually(lambda: len(stored) > 60, within_s=60, what="a load under way")
+            await gateways[1][0].kill()
+            await asyncio.gather(*tasks)
+            assert repeats > 0
+            again = [(await publish(http, bases[0], key)).json() for key in stored]
+        assert [one["seq"] for one in again] == list(stored.values())
+        assert all(one["duplicate"] for one in again)
+        # one event a key: the numbers of the stream leave no room for a second
+        assert sorted(stored.values()) == list(
+            range(min(stored.values()), max(stored.values()) + 1)
+        )
+        assert len(stored) == len(set(stored.values())) == WRITERS * EACH
 
 
 def patient(number: int) -> dict[str, Any]:
