@@ -25,6 +25,7 @@ BENCHMARKS = (
     "grpc_bridge",
     "fhir_store",
     "fhir_gateway",
+    "index",
     "congestion",
 )
 
