@@ -16,6 +16,7 @@ from typing import Final
 from bus.tracing.protocol import MAX_FOUND, Hop, HopKind, Match, Timeline
 
 MAX_HOPS: Final = 1_000
+_CACHE_KIB: Final = 64 * 1024
 _MAX_COPIES: Final = 256
 _MAX_GENERATIONS: Final = 16
 _SCHEMA: Final = """
@@ -76,6 +77,8 @@ class IndexStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         # a power cut may cost the last commits, never the file: the streams still have them
         self._db.execute("PRAGMA synchronous = NORMAL")
+        # keys are spread evenly: without room for their pages each batch reads the file again
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
