@@ -143,6 +143,7 @@ def _counts(counted: MethodStats, load: Load) -> dict[str, object]:
         "data": {
             "shed": counted.shed,
             "in_work": counted.in_work,
+            "p99_ns": counted.p99_ns,
             "in_flight": load.in_flight,
             "limit": load.limit,
             "oldest_ms": round(load.oldest_s * 1000),

@@ -20,12 +20,17 @@ class BadStatistics(MeshError):
     code: ClassVar[str] = "bad_statistics"
 
 
+class _Data(msgspec.Struct):
+    p99_ns: int = 0
+
+
 class _Endpoint(msgspec.Struct):
     name: str = ""
     num_requests: int = 0
     num_errors: int = 0
     last_error: str = ""
     average_processing_time: int = 0
+    data: _Data | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -46,6 +51,8 @@ class MethodFigures:
     """Mean time in the handler."""
     last_error: str = ""
     """A code."""
+    p99_ns: int = 0
+    """Of the last requests; 0: none yet, or the service does not tell."""
 
 
 async def ask_statistics(
@@ -69,6 +76,7 @@ async def ask_statistics(
             errors=one.num_errors,
             average_ns=one.average_processing_time,
             last_error=one.last_error,
+            p99_ns=one.data.p99_ns if one.data else 0,
         )
         for one in told.endpoints
     )

@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "demo": "Run a small hospital: EMR, HIS, archive, live view.",
     "send": "Send HL7 v2 messages by MLLP and report what became of them.",
     "watch": "Show what passes: subjects, rates, senders; never content.",
+    "top": "Show the site live: rates, services, what waits, dead letters.",
     "map": "Map HL7 v2 messages to FHIR; explain values, try edits of tables.",
     "schema": "Convert FHIR to protobuf and back; list and bind schemas.",
     "services": "List the services that run: instances, health and why, load.",

@@ -14,7 +14,7 @@ from bus.services.discovery import Announcer, MeshRegistry
 from bus.services.protocol import Instance, Offer
 from bus.services.server import Drained, Server
 from bus.telemetry.counters import Counters
-from bus.transport.protocol import Messenger
+from bus.transport.protocol import Messenger, Transport
 from bus.trust.records import InstanceSeals
 from medmesh.runtime.services import Connected, Service
 from schemas.clock import Clock
@@ -71,6 +71,11 @@ class Calls:
     def messenger(self) -> Messenger:
         """Messages that are not stored."""
         return self._connection.transport.messenger
+
+    @property
+    def transport(self) -> Transport:
+        """The connection to the carrier."""
+        return self._connection.transport
 
     async def registry(self, service: Service) -> MeshRegistry:
         """Who runs at this site; begins to listen at the first call, in the name of `service`."""
