@@ -85,4 +85,4 @@ def _resolved(text: str) -> str | int | float | bool | None:
     return float(text) if _FLOAT.match(text) else text
 
 
-__all__ = ["LOADER", "read_plain"]
+__all__ = ["read_plain"]
