@@ -95,10 +95,12 @@ def check_results(access: Access, client: Client, body: bytes) -> None:
     Raises `Refusal` (502) for a body that is no Bundle.
     """
     try:
-        kinds = {_type_of(one) for one in resources_of(read_bundle(body))}
+        bundle = read_bundle(body)
     except UnreadableResource:
-        text = "the owner answered with something that is no Bundle"
-        raise Refusal(HTTPStatus.BAD_GATEWAY, "exception", text) from None
+        raise _no_bundle() from None
+    if bundle.resource_type != "Bundle":
+        raise _no_bundle()
+    kinds = {_type_of(one) for one in resources_of(bundle)}
     for kind in kinds - {"OperationOutcome"}:
         access.may_fhir(client, kind, "r")
 
@@ -120,6 +122,11 @@ def what_of(interaction: pb.Interaction) -> str:
     asked = (*interaction.parameters, *interaction.if_none_exist)
     query = "&".join(f"{one.name}={one.value}" for one in asked)
     return f"{path or 'Bundle'}?{query}" if query else path or "Bundle"
+
+
+def _no_bundle() -> Refusal:
+    text = "the owner answered with something that is no Bundle"
+    return Refusal(HTTPStatus.BAD_GATEWAY, "exception", text)
 
 
 def _type_of(resource: bytes) -> str:

@@ -79,6 +79,8 @@ class Bundle(msgspec.Struct, frozen=True):
     total: int | None = None
     link: list[BundleLink] = []
     entry: list[Entry] = []
+    resource_type: str = msgspec.field(default="", name="resourceType")
+    """Anything but `Bundle`: it is none."""
 
     def next_link(self) -> str:
         """The address of the next page; empty when there is none."""

@@ -353,11 +353,27 @@ async def test_what_an_include_brings_is_given_to_those_alone_who_may_read_it() 
     assert outcome(response) == (403, "forbidden")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no Bundle",
+        b'{"resourceType":"Patient"}',
+        b'{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"id":"1"}}]}',
+        b'{"resourceType":"Bundle","type":"searchset","entry":[{"resource":[]}]}',
+    ],
+)
+async def test_results_of_which_nobody_can_say_what_they_are_are_not_given_out(body: bytes) -> None:
+    mesh = town(always(status=200, body=body))
+    response = await mesh.facade().respond(request("GET", "Observation"))
+    assert outcome(response) == (502, "exception")
+
+
 async def test_each_read_and_write_is_recorded_with_who_and_what() -> None:
     mesh = town(always(**FOUND))
     facade = mesh.facade()
     await facade.respond(request("GET", "Patient/1", who=client(user="dr-example")))
     await facade.respond(request("PUT", "Patient/1", PATIENT))
+    mesh.owners["store"] = always(status=200, body=b'{"resourceType":"Bundle","type":"searchset"}')
     await facade.respond(request("GET", "Patient", query=[("name", "x")]))
     assert [(one.deed, one.what, one.status) for one in mesh.access.records] == [
         (Deed.READ, "Patient/1", 200),
